@@ -1,0 +1,94 @@
+"""Which tensor is stored in how many bits, and how each layer reads it.
+
+Pools, flattening, subsampling and concatenation move codes without changing them, so the tensors they join form one
+`group` with one scale. A group's width follows from who reads it:
+
+* the network input is signed, 8 bits;
+* a group that a residual addition reads, or that no convolution or linear layer reads, is stored in 8 bits;
+* any other group in the largest number of activation bits among the layers that read it.
+
+A layer on A-bit arrays reads a wider tensor through a requantization by 2^-shift, ties to even.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .graph import Graph, Node, Op
+
+WIDE = 8
+_MOVES = frozenset({Op.MAX_POOL, Op.FLATTEN, Op.SUBSAMPLE, Op.CONCAT})
+
+
+@dataclass(frozen=True)
+class TensorFormat:
+    """Integer codes of a stored tensor: unsigned 0 … 2^bits−1, or signed ±(2^(bits−1)−1)."""
+
+    bits: int
+    signed: bool
+
+    @property
+    def high(self) -> int:
+        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+
+    @property
+    def low(self) -> int:
+        return -self.high if self.signed else 0
+
+    def narrowed(self, bits: int) -> TensorFormat:
+        """The format in which a layer with `bits`-bit arrays sees this tensor."""
+        return TensorFormat(min(bits, self.bits), self.signed)
+
+
+def groups(graph: Graph) -> dict[str, str]:
+    """For every node, the name of the first node of its storage group."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    order = {n.name: i for i, n in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        leader[node.name] = node.name
+        if node.op in _MOVES:
+            roots = sorted({find(i) for i in node.inputs} | {node.name}, key=order.__getitem__)
+            for root in roots:
+                leader[root] = roots[0]
+    return {name: find(name) for name in leader}
+
+
+def formats(graph: Graph, act_bits: Mapping[str, int]) -> dict[str, TensorFormat]:
+    """The format of every storage group except the logits'; `act_bits` gives each weighted layer's array width."""
+    of = groups(graph)
+    result: dict[str, TensorFormat] = {}
+    for leader in dict.fromkeys(of.values()):
+        members = [n for n in graph.nodes if of[n.name] == leader]
+        if graph.output in members:
+            continue
+        names = {n.name for n in members}
+        readers = [n for n in graph.nodes if n.weighted and n.inputs[0] in names]
+        wide = leader == graph.input.name or not readers or any(n.skip in names for n in graph.nodes)
+        bits = WIDE if wide else max(act_bits[n.name] for n in readers)
+        result[leader] = TensorFormat(bits, any(_can_be_negative(n) for n in members))
+    return result
+
+
+def _can_be_negative(node: Node) -> bool:
+    """Whether the node itself brings negative values into its group (moves bring none of their own)."""
+    return node.op not in _MOVES and not node.relu
+
+
+def input_layers(graph: Graph) -> frozenset[str]:
+    """The layers that read the image; they see all 8 bits of it."""
+    of = groups(graph)
+    return frozenset(n.name for n in graph.weighted if of[n.inputs[0]] == graph.input.name)
+
+
+def layer_bits(graph: Graph, act_bits: int, overrides: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Array width of every weighted layer's input: `act_bits`, 8 for the image, `overrides` by layer name."""
+    overrides = overrides or {}
+    images = input_layers(graph)
+    return {n.name: WIDE if n.name in images else overrides.get(n.name, act_bits) for n in graph.weighted}
