@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from .graph import Graph, Node, Op
 
 WIDE = 8
-_MOVES = frozenset({Op.MAX_POOL, Op.FLATTEN, Op.SUBSAMPLE, Op.CONCAT})
+MOVES = frozenset({Op.MAX_POOL, Op.FLATTEN, Op.SUBSAMPLE, Op.CONCAT})
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def groups(graph: Graph) -> dict[str, str]:
     order = {n.name: i for i, n in enumerate(graph.nodes)}
     for node in graph.nodes:
         leader[node.name] = node.name
-        if node.op in _MOVES:
+        if node.op in MOVES:
             roots = sorted({find(i) for i in node.inputs} | {node.name}, key=order.__getitem__)
             for root in roots:
                 leader[root] = roots[0]
@@ -63,6 +63,9 @@ def groups(graph: Graph) -> dict[str, str]:
 def formats(graph: Graph, act_bits: Mapping[str, int]) -> dict[str, TensorFormat]:
     """The format of every storage group except the logits'; `act_bits` gives each weighted layer's array width."""
     of = groups(graph)
+    signed: dict[str, bool] = {}
+    for node in graph.nodes:
+        signed[of[node.name]] = signed.get(of[node.name], False) or _brings_negatives(node, signed, of)
     result: dict[str, TensorFormat] = {}
     for leader in dict.fromkeys(of.values()):
         members = [n for n in graph.nodes if of[n.name] == leader]
@@ -72,13 +75,15 @@ def formats(graph: Graph, act_bits: Mapping[str, int]) -> dict[str, TensorFormat
         readers = [n for n in graph.nodes if n.weighted and n.inputs[0] in names]
         wide = leader == graph.input.name or not readers or any(n.skip in names for n in graph.nodes)
         bits = WIDE if wide else max(act_bits[n.name] for n in readers)
-        result[leader] = TensorFormat(bits, any(_can_be_negative(n) for n in members))
+        result[leader] = TensorFormat(bits, signed[leader])
     return result
 
 
-def _can_be_negative(node: Node) -> bool:
-    """Whether the node itself brings negative values into its group (moves bring none of their own)."""
-    return node.op not in _MOVES and not node.relu
+def _brings_negatives(node: Node, signed: Mapping[str, bool], of: Mapping[str, str]) -> bool:
+    """Whether the node itself writes negative values into its group; a move brings none of its own."""
+    if node.op in MOVES or node.relu:
+        return False
+    return node.op is not Op.AVG_POOL or signed[of[node.inputs[0]]]
 
 
 def input_layers(graph: Graph) -> frozenset[str]:

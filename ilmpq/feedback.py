@@ -1,0 +1,157 @@
+"""Rounding a layer's rows with error feedback: each row on its own grid, all rows with one factor of the same matrix.
+
+The cost of rounding a row w to q is d·H·dᵀ with d = q − w, H the covariance of the layer's input columns. With the
+Cholesky factor H = L·Lᵀ it is ‖d·L‖², whose term j depends on d_j … d_{K−1} only: so columns are rounded from the last
+to the first, each against the target that cancels what the later ones left over (Babai's nearest plane; GPTQ in
+another order). Rows never interact, which is why grids may differ from row to row.
+
+Arrays are groups × columns × rows, so that one column of every row is contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from .errors import InvariantError
+from .schemes import Scheme, nearest
+
+Array = NDArray[np.float32]
+Segments = Sequence[tuple[Scheme, slice]]  # which rows (last axis) have which scheme; slices cover the axis
+BLOCK = 96
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Per group: the order of the columns (ascending energy) and the lower Cholesky factor in that order."""
+
+    order: NDArray[np.intp]
+    lower: Array
+
+    def sorted(self, x: Array) -> Array:
+        """Bring the columns (axis 1) of `x` into the factor's order."""
+        return np.ascontiguousarray(np.take_along_axis(x, self.order[:, :, None], axis=1))
+
+    def unsorted(self, x: Array) -> Array:
+        """The inverse of `sorted`."""
+        result = np.empty_like(x)
+        np.put_along_axis(result, self.order[:, :, None], x, axis=1)
+        return result
+
+    def solve(self, x: Array) -> Array:
+        """(L·Lᵀ)⁻¹ applied to the columns of every row, in the original order."""
+        y = self.sorted(x)
+        for group, right in zip(self.lower, y, strict=True):
+            solution, info = lapack.spotrs(group.T, right, lower=0)  # the same factor, read as Fortran order
+            if info:
+                raise InvariantError(f"triangular solve must succeed, not return {info}")
+            right[...] = solution
+        return self.unsorted(y)
+
+
+def factorize(hessian: Array, damping: float) -> Factor:
+    """Cholesky factors of H + damping·mean(diag H)·I, columns sorted by rising diagonal."""
+    energy = np.einsum("gkk->gk", hessian)
+    order = np.argsort(energy, axis=1, kind="stable")
+    size = hessian.shape[1]
+    lower = np.empty(hessian.shape, np.float32)
+    for g, matrix in enumerate(hessian):
+        work = matrix[np.ix_(order[g], order[g])].astype(np.float64, order="F")
+        ridge = damping * float(energy[g].mean()) or 1.0  # an input that never varies: any positive ridge will do
+        work[np.diag_indices(size)] += ridge
+        factor, info = lapack.dpotrf(work, lower=1, overwrite_a=1, clean=1)
+        if info:
+            raise InvariantError(f"covariance must be positive definite after damping, but column {info} is not")
+        lower[g] = factor
+    return Factor(order, lower)
+
+
+def round_segments(x: Array, segments: Segments) -> Array:
+    """The nearest code of every number, by the scheme of its row (last axis)."""
+    result = np.empty_like(x)
+    for scheme, rows in segments:
+        result[..., rows] = nearest(x[..., rows], scheme)
+    return result
+
+
+def round_with_feedback(target: Array, scale: Array, segments: Segments, factor: Factor) -> tuple[Array, Array]:
+    """Codes for `target` (groups × K × N) on the grids `scale` (groups × N), and each row's cost.
+
+    Returns codes in the original column order and cost (groups × N).
+    """
+    w = factor.sorted(target)
+    lower = factor.lower
+    groups, size, count = w.shape
+    codes = np.empty_like(w)
+    error = np.empty_like(w)
+    cost = np.zeros((groups, count), np.float32)
+    inverse = 1 / scale
+    for stop in range(size, 0, -BLOCK):
+        start = max(stop - BLOCK, 0)
+        # What the columns after this block left over, seen from this block's columns.
+        left = np.matmul(lower[:, stop:, start:stop].transpose(0, 2, 1), error[:, stop:])
+        for j in range(stop - 1, start - 1, -1):
+            pivot = lower[:, j, j, None]
+            residue = left[:, j - start]
+            codes[:, j] = round_segments((w[:, j] - residue / pivot) * inverse, segments)
+            error[:, j] = codes[:, j] * scale - w[:, j]
+            cost += (error[:, j] * pivot + residue) ** 2
+            if j > start:
+                left[:, : j - start] += lower[:, j, start:j, None] * error[:, j, None, :]
+    return factor.unsorted(codes), cost
+
+
+def polish(
+    codes: Array, target: Array, scale: Array, segments: Segments, hessian: Array, sweeps: int
+) -> tuple[Array, Array]:
+    """Coordinate descent on d·H·dᵀ over codes and scales, `sweeps` times over all columns.
+
+    Returns codes and scale (groups × N); the cost never rises but for float rounding.
+    """
+    codes = codes.copy()
+    pull = np.matmul(hessian, target)
+    for _ in range(sweeps):
+        scale, gradient = _refit_scale(codes, pull, target, scale, hessian)
+        if not _sweep(codes, gradient, scale, segments, hessian):
+            break
+    return codes, _refit_scale(codes, pull, target, scale, hessian)[0]
+
+
+def _refit_scale(codes: Array, pull: Array, target: Array, scale: Array, hessian: Array) -> tuple[Array, Array]:
+    """The least-squares scale of each row for its codes, and the gradient H·(codes·scale − target)."""
+    spread = np.matmul(hessian, codes)
+    over = np.einsum("gkn,gkn->gn", codes, pull)
+    under = np.einsum("gkn,gkn->gn", codes, spread)
+    fitted = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
+    scale = np.where(fitted > 0, fitted, scale).astype(np.float32)
+    spread *= scale[:, None]
+    spread -= pull
+    return scale, spread
+
+
+def _sweep(codes: Array, gradient: Array, scale: Array, segments: Segments, hessian: Array) -> bool:
+    """One pass over all columns in place; whether any code changed. `gradient` is consumed."""
+    groups, size, _ = codes.shape
+    changed = False
+    inverse = 1 / scale
+    for start in range(0, size, BLOCK):
+        stop = min(start + BLOCK, size)
+        here = gradient[:, start:stop].copy()
+        before = codes[:, start:stop].copy()
+        for j in range(start, stop):
+            curvature = hessian[:, j, j, None]
+            step = np.divide(here[:, j - start], curvature, out=np.zeros_like(scale), where=curvature > 0)
+            new = round_segments(codes[:, j] - step * inverse, segments)
+            delta = (new - codes[:, j]) * scale
+            codes[:, j] = new
+            if delta.any():
+                here[:, j - start :] += hessian[:, j, j:stop, None][:, : stop - j] * delta[:, None, :]
+        moved = (codes[:, start:stop] - before) * scale[:, None]
+        if moved.any():
+            changed = True
+            gradient[:, stop:] += np.matmul(hessian[:, start:stop, stop:].transpose(0, 2, 1), moved)
+    return changed

@@ -1,0 +1,116 @@
+"""Sensitivity of each row under each scheme: the rounding error it would cause, at the best scale found for it.
+
+The codes that give it are kept, so that the scheme chosen later starts from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .calibrate import LayerStatistics
+from .feedback import Array, Factor, Segments, factorize, round_segments, round_with_feedback
+from .schemes import Kind, Scheme
+
+FIXED_RANGE = (0.4, 1.0)  # factors of the scale that just covers the row
+POT_RANGE = (0.4, 1.25)
+DAMPING = 0.01
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """For each scheme (first axis) the best scale and codes of every row, and the row's error with them.
+
+    `target` is what is rounded: groups × K × rows; `codes` scheme × groups × K × rows; the others scheme × groups × rows.
+    """
+
+    schemes: tuple[Scheme, ...]
+    target: Array
+    scale: Array
+    codes: NDArray[np.int8]
+    error: Array
+
+
+def columns_of(weight: Array, groups: int) -> Array:
+    """A weight (rows first) as groups × K × rows per group."""
+    return np.ascontiguousarray(weight.reshape(groups, weight.shape[0] // groups, -1).transpose(0, 2, 1))
+
+
+def rows_of(columns: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The inverse of `columns_of`, as rows × K."""
+    return np.ascontiguousarray(columns.transpose(0, 2, 1).reshape(-1, columns.shape[1]))
+
+
+def corrected_target(weight: Array, statistics: LayerStatistics, factor: Factor, strength: float) -> Array:
+    """Weights moved towards those that map the quantized input to the float output best (ridge regression).
+
+        W* = W + strength·((C + λW)(H + λI)⁻¹ − W),  λ = DAMPING·mean(diag H)
+    """
+    ridge = DAMPING * np.einsum("gkk->g", statistics.hessian)[:, None, None] / weight.shape[1]
+    regressed = factor.solve(statistics.cross + ridge * weight)
+    alive = np.any(weight != 0, axis=1, keepdims=True)  # a dead row stays dead
+    return np.where(alive, weight + np.float32(strength) * (regressed - weight), 0).astype(np.float32)
+
+
+def scale_factors(scheme: Scheme, count: int) -> NDArray[np.float32]:
+    """Factors to try on the scale that just covers a row."""
+    if scheme.bits >= 8 or count == 1:
+        return np.ones(1, np.float32)
+    low, high = FIXED_RANGE if scheme.kind is Kind.FIXED else POT_RANGE
+    return np.linspace(low, high, count, dtype=np.float32)
+
+
+def covering_scale(target: Array, scheme: Scheme) -> Array:
+    """The scale at which the largest weight of a row gets the top code; a dead row has its layer's median."""
+    peak = np.abs(target).max(axis=1)
+    typical = np.median(peak[peak > 0]) if (peak > 0).any() else 1.0
+    return (np.where(peak > 0, peak, typical) / scheme.top).astype(np.float32)
+
+
+def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, count: int) -> Candidates:
+    """Nearest codes at the scale with the least error Σ_k energy_k·(q_k − w_k)²; no feedback between columns."""
+    groups, size, rows = target.shape
+    best_scale = np.empty((len(schemes), groups, rows), np.float32)
+    best_codes = np.empty((len(schemes), groups, size, rows), np.int8)
+    best_error = np.full((len(schemes), groups, rows), np.inf, np.float32)
+    for i, scheme in enumerate(schemes):
+        cover = covering_scale(target, scheme)
+        for factor in scale_factors(scheme, count):
+            scale = cover * factor
+            codes = round_segments(target / scale[:, None], [(scheme, slice(None))])
+            error = np.einsum("gk,gkr->gr", energy, (codes * scale[:, None] - target) ** 2)
+            better = error < best_error[i]
+            best_error[i][better], best_scale[i][better] = error[better], scale[better]
+            np.copyto(best_codes[i], codes.astype(np.int8), where=better[:, None])
+    return Candidates(tuple(schemes), target, best_scale, best_codes, best_error)
+
+
+def feedback_candidates(
+    target: Array, schemes: Sequence[Scheme], factor: Factor, count: int
+) -> Candidates:
+    """Codes with error feedback at `count` scales per scheme; the scale with the least remaining error wins."""
+    groups, size, rows = target.shape
+    trials = [(i, f) for i, s in enumerate(schemes) for f in scale_factors(s, count)]
+    cover = [covering_scale(target, s) for s in schemes]
+    scale = np.concatenate([cover[i] * f for i, f in trials], axis=1)
+    segments: list[tuple[Scheme, slice]] = []
+    for i, scheme in enumerate(schemes):
+        members = [t for t, (j, _) in enumerate(trials) if j == i]
+        segments.append((scheme, slice(members[0] * rows, (members[-1] + 1) * rows)))
+    codes, cost = round_with_feedback(np.tile(target, (1, 1, len(trials))), scale, segments, factor)
+    codes = codes.reshape(groups, size, len(trials), rows)
+    cost, scale = cost.reshape(groups, len(trials), rows), scale.reshape(groups, len(trials), rows)
+    shape = (len(schemes), groups, rows)
+    best = Candidates(
+        tuple(schemes), target, np.empty(shape, np.float32), np.empty((len(schemes), *target.shape), np.int8), np.empty(shape, np.float32)
+    )
+    for i in range(len(schemes)):
+        members = np.array([t for t, (j, _) in enumerate(trials) if j == i])
+        winner = members[cost[:, members].argmin(axis=1)]
+        best.scale[i] = np.take_along_axis(scale, winner[:, None], axis=1)[:, 0]
+        best.error[i] = np.take_along_axis(cost, winner[:, None], axis=1)[:, 0]
+        best.codes[i] = np.take_along_axis(codes, winner[:, None, None], axis=2)[:, :, 0]
+    return best
