@@ -332,3 +332,12 @@ def test_what_is_no_data_is_refused(tmp_path: Path, name: str, message: str) -> 
 def test_at_least_one_image_is_drawn() -> None:
     with pytest.raises(UsageError, match="at least 1, not 0"):
         open_data("digits", PRESETS["digits"], labels=False, limit=0)
+
+
+def test_evaluation_data_opens_as_documented(data_dir: Path) -> None:
+    data = open_data(data_dir / "cifar10_test.npz", PRESETS["cifar10"], labels=True, limit=100, classes=10)
+    images, labels = next(data.batches(100))
+    assert (images.shape, data.classes) == ((100, 3, 32, 32), 10)
+    assert data.description.startswith("100 of 9977 images in ")
+    assert labels is not None
+    assert -2.2 < images.min() < -1.5 < 1.5 < images.max() < 2.7
