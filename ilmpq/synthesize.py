@@ -49,17 +49,15 @@ def synthesize(
     images = low + (high - low) * shapes_on_noise(count, preprocess.input_shape, rng)
     if not has_statistics(graph):
         return images
-    size = _batch_size(graph)
-    starts = range(0, count, size)
     steps = _steps(graph, count)
-    for number, start in enumerate(starts):
+    batches = np.array_split(np.arange(count), math.ceil(count / _batch_size(graph)))
+    for number, batch in enumerate(batches):
 
         def tell(share: float, done: int = number) -> None:
             if progress is not None:
-                progress((done + share) / len(starts))
+                progress((done + share) / len(batches))
 
-        part = slice(start, start + size)
-        images[part] = _descend(graph, images[part], low, high, steps, tell)
+        images[batch] = _descend(graph, images[batch], low, high, steps, tell)
     return images
 
 
@@ -166,7 +164,7 @@ _DISTANCES: tuple[Callable[[Doubles, Doubles], Doubles], ...] = (np.hypot, np.ma
 
 def pink_noise(shape: Shape, rng: np.random.Generator) -> Doubles:
     """Noise C×H×W of amplitude 1/f and deviation 1; the channels are similar, as they are in photographs."""
-    channels, height, width = shape
+    _, height, width = shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     frequency[0, 0] = 1 / max(height, width)
     white = rng.standard_normal((1, height, width)) + 0.4 * rng.standard_normal(shape)
