@@ -48,7 +48,7 @@ def load(source: str | Path | nn.Module, *, arch: str | None = None, input_shape
         if arch is not None:
             raise UsageError("arch must not be given with an nn.Module, which is its own architecture")
         name = type(source).__name__
-        return Loaded(_from_module(source, name, input_shape), name, None, name, None)
+        return Loaded(canonical(_trace(source, input_shape)), name, None, name, None)
     path = Path(source)
     if not path.exists() and zoo.is_name(str(source)):
         raise UsageError(
@@ -85,9 +85,7 @@ def _from_weights(
         name = arch.rpartition(":")[2]
         module = _make_module(arch)
         _load_strictly(path, module, state, arch)
-        from .load_export import load_module
-
-        return load_module(module, input_shape), name, None
+        return _trace(module, input_shape), name, None
     try:
         architecture = zoo.recognise(state) if arch is None else zoo.check(zoo.named(arch), state)
     except ModelError as error:
@@ -95,13 +93,19 @@ def _from_weights(
     return architecture.graph(state, input_shape), architecture.name, architecture.preset
 
 
-def _from_module(module: nn.Module, name: str, input_shape: ImageShape | None) -> Graph:
+def _trace(module: nn.Module, input_shape: ImageShape | None) -> Graph:
+    """The raw graph of a module."""
     from .load_export import load_module
 
+    name = type(module).__name__
+    if input_shape is None:
+        raise UsageError(
+            f"input shape of {name} must be given, its code does not tell: for example --input-shape 3,224,224"
+        )
     for key, tensor in module.state_dict().items():
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ModelError(f"{name} tensor {key} must be finite, but it has NaN or infinite values")
-    return canonical(load_module(module, input_shape))
+    return load_module(module, input_shape)
 
 
 def _make_module(arch: str) -> nn.Module:
@@ -120,7 +124,7 @@ def _make_module(arch: str) -> nn.Module:
     except (Exception, SystemExit) as error:
         raise UsageError(
             f"--arch {arch} must import and run without arguments, but raised {type(error).__name__}: {error}"
-        ) from None
+        ) from error
     finally:
         sys.path.remove(os.getcwd())
     if not isinstance(module, nn.Module):

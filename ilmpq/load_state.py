@@ -65,8 +65,13 @@ def _read(path: Path, kind: FileKind) -> Any:
                 f"{path} is a pickle that needs code ({needed[1]}); opening it could run any program, so it is refused. "
                 "Where the network was made, save its weights alone with torch.save(model.state_dict(), PATH) and give "
                 "that file; for an architecture that is not built in add --arch package.module:callable"
-            ) from None
-        raise ModelError(f"{path} is cut off or damaged: copy or download it again") from None
+            ) from error
+        if "Unsupported operand" in str(error):
+            raise ModelError(
+                f"{path} is pickled in a way that is not opened without running it, or damaged: save the weights again "
+                "with torch.save(model.state_dict(), PATH) and no other options"
+            ) from error
+        raise ModelError(f"{path} is cut off or damaged: copy or download it again") from error
 
 
 def _find_state(path: Path, content: Any) -> dict[str, Tensor]:
