@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .aten_ops import HANDLERS, VIEWS
-from .aten_program import Arguments, Call, Program, Ref, Result, Unsupported, as_activation
+from .aten_program import Arguments, Call, Program, Ref, Result, as_activation
 from .errors import ModelError
 from .graph import Graph
-from .rawgraph import SUPPORTED, GraphBuilder, Value
+from .rawbuilder import GraphBuilder
+from .rawgraph import SUPPORTED, Unsupported, Value
+from .untrusted import Budget
 
 
-def convert(program: Program, input_shape: Sequence[int]) -> Graph:
+def convert(program: Program, input_shape: Sequence[int], budget: Budget | None = None) -> Graph:
     """The raw graph of a program for one input shape (channels, height, width)."""
-    state = _State(program, GraphBuilder(program.name, input_shape))
+    state = _State(program, GraphBuilder(program.name, input_shape, budget))
     for call in program.calls:
         state.run(call)
     return state.builder.finish(as_activation(state.read(Ref(program.output), "output"), "output"))
@@ -64,7 +66,9 @@ class _State:
                 self.storage[name] = root
                 self.aliases.setdefault(root, [first.name]).append(name)
         for name in call.outputs[1:]:
-            self.results[name] = Unsupported(f"{arguments.layer} is used for more than its first result, which is not supported")
+            self.results[name] = Unsupported(
+                f"{arguments.layer} is used for more than its first result, which is not supported"
+            )
 
     def _write(self, name: str, result: Result, layer: str) -> None:
         """After an operation in place, all names of the same memory read the new values."""

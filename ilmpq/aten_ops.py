@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from .aten_program import Arguments, Array, Batch, Constant, Result, Unsupported
-from .rawgraph import NO_PAD, Pads, Value
+from .aten_program import Arguments, Array, Batch, Result
+from .rawgraph import NO_PAD, Constant, Pads, Value
 
 
 def _conv(a: Arguments) -> Result:
@@ -51,7 +51,9 @@ def _matmul(a: Arguments) -> Result:
 
 def _batch_norm(a: Arguments) -> Result:
     if a.flag("training", False) or not a.has("running_mean") or not a.has("running_var"):
-        raise a.fail("must use its running statistics; call model.eval() before exporting, with track_running_stats=True")
+        raise a.fail(
+            "must use its running statistics; call model.eval() before exporting, with track_running_stats=True"
+        )
     return a.builder.batch_norm(
         a.path("weight", "running_mean"),
         a.value("input"),
@@ -89,47 +91,27 @@ def _operand(a: Arguments, name: str) -> Value | Array:
     raise a.fail("must compute with tensors or numbers")
 
 
-def _add(a: Arguments) -> Result:
+def _arithmetic(a: Arguments) -> Result:
+    if a.has("rounding_mode"):
+        raise a.fail("must not round, which is not supported")
     first, second, alpha = _operand(a, "self"), _operand(a, "other"), a.number("alpha", 1)
-    sign = -1 if a.operation.startswith("sub") else 1
-    if isinstance(first, Value) and isinstance(second, Value):
-        if alpha != 1 or sign != 1:
-            raise a.fail("must add two tensors as they are; subtracting or scaling one is not supported")
-        return a.builder.add(a.layer, first, second)
-    if isinstance(first, Value) and not isinstance(second, Value):
-        return a.builder.affine(a.layer, first, np.ones(()), second * (alpha * sign))
-    if isinstance(second, Value) and not isinstance(first, Value):
-        return a.builder.affine(a.layer, second, np.array(alpha * sign), first)
-    return _parameters_alone(a)
-
-
-def _multiply(a: Arguments) -> Result:
-    first, second = _operand(a, "self"), _operand(a, "other")
-    if not isinstance(first, Value):
-        first, second = second, first
-    if not isinstance(first, Value):
-        return _parameters_alone(a)
-    if isinstance(second, Value):
-        raise a.fail("must multiply by a constant; multiplying two activations (attention, gates) is not supported")
-    return a.builder.affine(a.layer, first, second, np.zeros(()))
-
-
-def _divide(a: Arguments) -> Result:
-    first, second = _operand(a, "self"), _operand(a, "other")
-    if not isinstance(first, Value) or isinstance(second, Value) or a.has("rounding_mode"):
-        raise a.fail("must divide an activation by a constant")
-    with np.errstate(all="ignore"):
-        return a.builder.affine(a.layer, first, 1 / second.astype(np.float64), np.zeros(()))
-
-
-def _parameters_alone(a: Arguments) -> Result:
-    return Unsupported(f"{a.layer} computes parameters from parameters ({a.operation}), which is not supported; fold them before")
+    if alpha != 1 and isinstance(second, Value):
+        raise a.fail("must add or subtract tensors as they are (alpha=1); scaling one is not supported")
+    if not isinstance(second, Value):
+        second = second * alpha
+    return a.builder.arithmetic(a.layer, a.operation.removesuffix("_"), first, second)
 
 
 def _max_pool(a: Arguments) -> Result:
     kernel = a.pair("kernel_size", (1, 1))
     return a.builder.max_pool(
-        a.layer, a.value(), kernel, a.pair("stride", kernel), a.pads(), a.pair("dilation", (1, 1)), a.flag("ceil_mode", False)
+        a.layer,
+        a.value(),
+        kernel,
+        a.pair("stride", kernel),
+        a.pads(),
+        a.pair("dilation", (1, 1)),
+        a.flag("ceil_mode", False),
     )
 
 
@@ -184,7 +166,11 @@ def _view(a: Arguments) -> Result:
     batch = a.batch
     if isinstance(x, Constant) and len(rest) == len(sizes) - 1 and isinstance(sizes[0], int):
         return Constant(x.path, x.array.reshape([sizes[0], *rest]))
-    if not isinstance(x, Value) or len(rest) != len(sizes) - 1 or not (sizes[0] in (batch, -1) or isinstance(sizes[0], Batch)):
+    if (
+        not isinstance(x, Value)
+        or len(rest) != len(sizes) - 1
+        or not (sizes[0] in (batch, -1) or isinstance(sizes[0], Batch))
+    ):
         raise a.fail("must keep the batch as its first dimension; use torch.flatten(x, 1)")
     return a.builder.reshape(a.layer, x, rest)
 
@@ -283,7 +269,7 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(("mm", "matmul"), _matmul),
     **dict.fromkeys(("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
     **dict.fromkeys(("clamp", "hardtanh", "clamp_min"), _clamp),
-    **dict.fromkeys(("add", "sub"), _add),
+    **dict.fromkeys(("add", "sub", "mul", "div"), _arithmetic),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _max_pool),
     **dict.fromkeys(("adaptive_avg_pool2d", "_adaptive_avg_pool2d"), _adaptive_average),
     **dict.fromkeys(("cat", "concat"), _concat),
@@ -298,8 +284,6 @@ HANDLERS: Mapping[str, Handler] = {
     "addmm": _addmm,
     "relu": _relu,
     "relu6": _relu6,
-    "mul": _multiply,
-    "div": _divide,
     "avg_pool2d": _average_pool,
     "adaptive_max_pool2d": _adaptive_max,
     "mean": _mean,

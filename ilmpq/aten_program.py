@@ -12,7 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .errors import ModelError
-from .rawgraph import GraphBuilder, Pads, Value
+from .rawbuilder import GraphBuilder
+from .rawgraph import Constant, Pads, Unsupported, Value
 
 Array = NDArray[Any]
 
@@ -36,14 +37,6 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Constant:
-    """A parameter or buffer, under its path in the module."""
-
-    path: str
-    array: Array
-
-
-@dataclass(frozen=True)
 class Program:
     """A network with one input and one output. `constants` are read when a call uses them."""
 
@@ -58,13 +51,6 @@ class Program:
 @dataclass(frozen=True)
 class Batch:
     """The number of images, where a program computes with it."""
-
-
-@dataclass(frozen=True)
-class Unsupported:
-    """A result that cannot be had; the message is raised only if something reads it."""
-
-    message: str
 
 
 Result = Value | Constant | Batch | int | Unsupported
@@ -159,6 +145,7 @@ class Arguments:
             if isinstance(argument, Ref):
                 return self.constant(name).path.rpartition(".")[0] or self.layer
         return self.layer
+
 
 def as_activation(result: Result, layer: str) -> Value:
     if not isinstance(result, Value):

@@ -1,7 +1,7 @@
 """A live `nn.Module`, or a `.pt2` file that `torch.export.save` wrote → raw `Graph`.
 
-    graph = load_module(torchvision.models.resnet18(), (3, 224, 224))
-    graph = load_pt2("resnet18.pt2")
+graph = load_module(torchvision.models.resnet18(), (3, 224, 224))
+graph = load_pt2("resnet18.pt2")
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from torch import nn
 from torch.fx import Node as FxNode
 
 from .aten import convert
-from .aten_program import Call, Constant, Program, Ref, is_layer
+from .aten_program import Call, Program, Ref, is_layer
 from .errors import ModelError
 from .graph import Graph
 from .pt2 import read_program
+from .rawgraph import Constant
 from .untrusted import reading
 
 
@@ -41,8 +42,8 @@ def load_pt2(path: str | Path, input_shape: Sequence[int] | None = None) -> Grap
     """
     path = Path(path)
     with reading(path):
-        program = read_program(path)
-        return convert(program, resolve_shape(path.name, program.input_shape, input_shape))
+        program, budget = read_program(path)
+        return convert(program, resolve_shape(path.name, program.input_shape, input_shape), budget)
 
 
 def resolve_shape(name: str, declared: Sequence[int], wanted: Sequence[int] | None) -> tuple[int, ...]:
@@ -52,11 +53,15 @@ def resolve_shape(name: str, declared: Sequence[int], wanted: Sequence[int] | No
     (3, 32, 32)
     """
     if len(declared) != 4:
-        raise ModelError(f"{name} input must be images (batch, channels, height, width), not {len(declared)}-dimensional")
+        raise ModelError(
+            f"{name} input must be images (batch, channels, height, width), not {len(declared)}-dimensional"
+        )
     fixed = tuple(declared[1:])
     if wanted is None:
         if min(fixed) < 1:
-            raise ModelError(f"{name} leaves the size of its input open; say it with --input-shape, for example 3,224,224")
+            raise ModelError(
+                f"{name} leaves the size of its input open; say it with --input-shape, for example 3,224,224"
+            )
         return fixed
     if len(wanted) != 3 or any(d not in (-1, w) for d, w in zip(fixed, wanted, strict=True)):
         words = ["×".join("?" if v == -1 else str(v) for v in s) for s in (fixed, wanted)]

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .aten_program import Call, Constant, Program, Ref, is_layer
+from .aten_program import Call, Program, Ref, is_layer
 from .errors import ModelError
+from .rawgraph import Constant
 from .untrusted import Budget
 
 Array = NDArray[Any]
@@ -34,8 +35,8 @@ _FLOATS = {6: "float16", 7: "float32", 8: "float64", BFLOAT16: "bfloat16"}  # to
 _MEND = "save it again with torch.export.save from a network of plain tensors, or give its state_dict"
 
 
-def read_program(path: Path) -> Program:
-    """The exported program in an archive."""
+def read_program(path: Path) -> tuple[Program, Budget]:
+    """The exported program in an archive, and the memory its parameters may take."""
     archive = _Archive(path)
     parameters: Callable[[str], Constant]
     if archive.has("serialized_exported_program.json"):
@@ -50,7 +51,7 @@ def read_program(path: Path) -> Program:
         model = archive.json(models[0])
         parameters = _payload(archive, "data/weights/", f"{name}_weights_config.json", f"{name}.pt")
         tensors = _payload(archive, "data/constants/", f"{name}_constants_config.json", f"{name}.pt")
-    return _program(path, model["graph_module"], parameters, tensors)
+    return _program(path, model["graph_module"], parameters, tensors), archive.budget
 
 
 class _Archive:
@@ -113,7 +114,7 @@ class _Saved:
         if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
             raise ModelError(f"{self.archive.path} {path} must be a plain tensor; {_MEND}")
         self.archive.budget.spend(tensor.numel() * 4, path)
-        return Constant(path, tensor.detach().double().numpy() if tensor.is_floating_point() else tensor.numpy())
+        return Constant(path, (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy())
 
 
 def _payload(archive: _Archive, folder: str, config_name: str, legacy_name: str) -> Callable[[str], Constant]:
@@ -145,7 +146,11 @@ def _tensor(archive: _Archive, record: str, path: str, meta: Json) -> Array:
     data = archive.read(record)
     values = np.frombuffer(data, _DTYPES[kind], len(data) // np.dtype(_DTYPES[kind]).itemsize)
     last = offset + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
-    if min(*sizes, 1, *(s + 1 for s in strides), offset + 1) < 1 or last >= len(values) or math.prod(sizes) > len(values):
+    if (
+        min(*sizes, 1, *(s + 1 for s in strides), offset + 1) < 1
+        or last >= len(values)
+        or math.prod(sizes) > len(values)
+    ):
         raise ModelError(f"{archive.path} {path} must lie inside its record {record!r}, but does not; {_MEND}")
     steps = tuple(s * values.itemsize for s in strides)
     cut = np.lib.stride_tricks.as_strided(values[offset:], tuple(sizes), steps, writeable=False)

@@ -39,9 +39,14 @@ def reading(path: Path) -> Iterator[None]:
 class Budget:
     """Bytes a file may make us hold: a multiple of its own size, so that small files cannot fill the memory."""
 
-    def __init__(self, path: Path, file_bytes: int, multiple: int = 8) -> None:
+    def __init__(self, path: Path, file_bytes: int) -> None:
         self.path = path
-        self.left = multiple * file_bytes + 2**16
+        self.left = 2**16
+        self.allow(file_bytes)
+
+    def allow(self, file_bytes: int) -> None:
+        """Room for one more file of the model. Copies, wider types and parameters used twice are why it is not once."""
+        self.left += 16 * file_bytes
 
     def spend(self, count: int, what: str) -> None:
         self.left -= count
