@@ -126,10 +126,9 @@ def fuse_additions(draft: Draft) -> bool:
     for node in draft:
         if node.op is not Op.ADD or len(set(node.inputs)) != 2:
             continue
-        depth = draft.depths()
         fusable = [i for i in node.inputs if _takes_residual(draft, i)]
         if fusable:
-            layer = draft.nodes[max(fusable, key=depth.__getitem__)]
+            layer = draft.nodes[max(fusable, key=draft.depths().__getitem__)]
             other = next(i for i in node.inputs if i != layer.name)
             draft.put(replace(layer, inputs=(layer.inputs[0], other)))
             draft.bypass(node.name, layer.name)
@@ -221,8 +220,9 @@ def additions_to_layers(draft: Draft) -> bool:
     if found.inputs[0] == found.inputs[1]:
         draft.put(replace(found, op=Op.BATCH_NORM, inputs=found.inputs[:1]), Parameters(2 * ones, zeros))
         return True
-    depth = draft.depths()  # the shallower operand is the residual, which is read in full precision
-    _put_depthwise(draft, found, tuple(sorted(found.inputs, key=depth.__getitem__, reverse=True)), ones, zeros)
+    # The shallower operand is the residual, which is read in full precision.
+    operands = sorted(found.inputs, key=draft.depths().__getitem__, reverse=True)
+    _put_depthwise(draft, found, tuple(operands), ones, zeros)
     return True
 
 

@@ -15,7 +15,9 @@ _CHUNK = 256  # rows at a time, so that a large layer needs no float64 copy of i
 
 
 def float32(values: NDArray[np.floating[Any]]) -> FloatArray:
-    return np.ascontiguousarray(values, dtype=np.float32)
+    """The values as stored; one beyond float32 becomes infinite, and `Graph.verify` names its layer."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def scale_rows(weight: FloatArray, scale: Doubles) -> FloatArray:

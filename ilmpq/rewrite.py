@@ -72,11 +72,11 @@ class Draft:
             candidate, number = f"{name}{number}", number + 1
         return candidate
 
-    def depths(self) -> dict[str, int]:
-        """For every node, the length of the longest path that leads to it from the input."""
-        depth: dict[str, int] = {}
-        for name in self.ordered():
-            depth[name] = 1 + max((depth[i] for i in self.nodes[name].inputs), default=-1)
+    def depths(self) -> dict[str, tuple[int, int]]:
+        """For every node, the length of the longest path that leads to it from the input, then its place in order."""
+        depth: dict[str, tuple[int, int]] = {}
+        for place, name in enumerate(self.ordered()):
+            depth[name] = (1 + max((depth[i][0] for i in self.nodes[name].inputs), default=-1), place)
         return depth
 
     def drop_unread(self) -> None:
