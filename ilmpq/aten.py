@@ -47,7 +47,7 @@ class _State:
         arguments = Arguments(self.builder, call, self.program.input_shape[0], self.read)
         result: Result  # an operation that fails fails the network only if its result is read
         if handler is None or not call.target.startswith("aten."):
-            result = Unsupported(
+            result = self._failed_input(call) or Unsupported(
                 f"{arguments.layer} uses {call.target}, which is not supported; "
                 f"supported are {SUPPORTED}. Replace it in the network, or leave it out, and export again"
             )
@@ -69,6 +69,11 @@ class _State:
             self.results[name] = Unsupported(
                 f"{arguments.layer} is used for more than its first result, which is not supported"
             )
+
+    def _failed_input(self, call: Call) -> Unsupported | None:
+        """The first thing that went wrong is the one to tell."""
+        inputs = [self.results.get(a.name) for a in call.arguments.values() if isinstance(a, Ref)]
+        return next((i for i in inputs if isinstance(i, Unsupported)), None)
 
     def _write(self, name: str, result: Result, layer: str) -> None:
         """After an operation in place, all names of the same memory read the new values."""

@@ -95,10 +95,12 @@ def _arithmetic(a: Arguments) -> Result:
     if a.has("rounding_mode"):
         raise a.fail("must not round, which is not supported")
     first, second, alpha = _operand(a, "self"), _operand(a, "other"), a.number("alpha", 1)
-    if alpha != 1 and isinstance(second, Value):
+    if alpha != 1 and (isinstance(second, Value) or a.operation == "rsub"):
         raise a.fail("must add or subtract tensors as they are (alpha=1); scaling one is not supported")
     if not isinstance(second, Value):
         second = second * alpha
+    if a.operation == "rsub":
+        return a.builder.arithmetic(a.layer, "sub", second, first)
     return a.builder.arithmetic(a.layer, a.operation.removesuffix("_"), first, second)
 
 
@@ -269,7 +271,7 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(("mm", "matmul"), _matmul),
     **dict.fromkeys(("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
     **dict.fromkeys(("clamp", "hardtanh", "clamp_min"), _clamp),
-    **dict.fromkeys(("add", "sub", "mul", "div"), _arithmetic),
+    **dict.fromkeys(("add", "sub", "rsub", "mul", "div"), _arithmetic),
     **dict.fromkeys(("max_pool2d", "max_pool2d_with_indices"), _max_pool),
     **dict.fromkeys(("adaptive_avg_pool2d", "_adaptive_avg_pool2d"), _adaptive_average),
     **dict.fromkeys(("cat", "concat"), _concat),

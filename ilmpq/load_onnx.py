@@ -19,7 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from .errors import ModelError
 from .graph import Graph
 from .load_export import resolve_shape
-from .onnx_ops import Array, OnnxNode, OnnxProgram, convert
+from .onnx_graph import convert
+from .onnx_program import Array, OnnxNode, OnnxProgram
 from .untrusted import Budget, reading
 
 OLDEST_OPSET = 7

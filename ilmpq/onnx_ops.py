@@ -1,245 +1,16 @@
-"""An ONNX graph as plain data → raw `Graph`: one function per kind of operation, and the table of names.
-
-Small integer arithmetic on shapes (`Shape → Gather → Concat → Reshape`) is carried out, because the input's shape is
-known. Operations are accepted by name; anything else is refused with its name and its node's, if its result is used.
-"""
+"""What each ONNX operation is in a raw graph: one function per kind, and the table of names."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .errors import ModelError
-from .graph import Graph
-from .onnx_fold import FOLDS
-from .rawbuilder import GraphBuilder
-from .rawgraph import NO_PAD, SUPPORTED, Constant, Pads, Unsupported, Value
-from .untrusted import Budget
+from .onnx_program import Array, Operation, Result
+from .rawgraph import NO_PAD, Constant, Value
 
-Array = NDArray[Any]
-Result = Value | Constant | Unsupported
-
-FREE_BATCH = 1_000_003  # stands for a batch size the file leaves open; a prime, so that products with it are noticed
-_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinear", "ConvInteger", "MatMulInteger", "::Quant", "::IntQuant")
 _CASTS = (1, 10, 11, 16)  # onnx.TensorProto: FLOAT, FLOAT16, DOUBLE, BFLOAT16
-
-
-@dataclass(frozen=True)
-class OnnxNode:
-    """One operation; its attributes as Python values."""
-
-    operation: str  # with the domain, if it is not ONNX's own
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
-    name: str
-
-
-@dataclass(frozen=True)
-class OnnxProgram:
-    """A network with one input and one output."""
-
-    name: str
-    input: str
-    input_shape: tuple[int, ...]  # with the batch; −1 where it is open
-    output: str
-    nodes: Sequence[OnnxNode]
-    constants: Mapping[str, Array]
-    opset: int
-
-
-def convert(program: OnnxProgram, input_shape: Sequence[int], budget: Budget) -> Graph:
-    """The raw graph of a program for one input shape (channels, height, width)."""
-    for node in program.nodes:
-        if any(q in node.operation for q in _QUANTIZED):
-            raise ModelError(
-                f"{program.name} must be the float network, but holds {node.operation} ({node.name or node.outputs[:1]}): "
-                "it is quantized already; give the file it was made from"
-            )
-    builder = GraphBuilder(program.name, input_shape, budget)
-    state = _State(program, builder, {k: Constant(k, v) for k, v in program.constants.items()}, budget)
-    state.results[program.input] = builder.input
-    for index, node in enumerate(program.nodes):
-        state.run(node, index)
-    output = state.read(program.output, "the output")
-    if not isinstance(output, Value):
-        raise ModelError(f"{program.name} must compute its output from its input, but it is constant")
-    return builder.finish(output)
-
-
-@dataclass
-class _State:
-    program: OnnxProgram
-    builder: GraphBuilder
-    results: dict[str, Result]
-    budget: Budget
-    batch: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        declared = self.program.input_shape[0]
-        self.batch = declared if declared > 0 else FREE_BATCH
-
-    def run(self, node: OnnxNode, index: int) -> None:
-        operation = Operation(self, node, index)
-        try:
-            result = self._result(operation)
-        except ModelError as error:  # fails the network only if the result is read
-            result = Unsupported(str(error))
-        for name in node.outputs[:1]:
-            self.results[name] = result
-        for name in node.outputs[1:]:
-            self.results[name] = Unsupported(
-                f"{operation.layer} is used for more than its first result, which is not supported"
-            )
-
-    def _result(self, a: Operation) -> Result:
-        inputs = [self.read(name, a.layer) if name else None for name in a.node.inputs]
-        constants = [i for i in inputs if isinstance(i, Constant)]
-        if a.node.operation in FOLDS and not any(isinstance(i, Value) for i in inputs):
-            arrays = [i.array if isinstance(i, Constant) else None for i in inputs]
-            array = FOLDS[a.node.operation](a.node.attributes, arrays)
-            self.budget.spend(array.nbytes, a.layer)
-            return Constant(constants[0].path if constants else a.node.outputs[0], array)
-        handler = HANDLERS.get(a.node.operation)
-        if handler is None:
-            raise ModelError(
-                f"{a.layer} uses {a.node.operation}, which is not supported; supported are {SUPPORTED}. "
-                "Replace it in the network, or leave it out, and export again"
-            )
-        return handler(a)
-
-    def read(self, name: str, layer: str) -> Result:
-        result = self.results.get(name)
-        if result is None:
-            raise ModelError(f"{layer} reads {name[:80]!r}, which nothing before it computes; export the network again")
-        if isinstance(result, Unsupported):
-            raise ModelError(result.message)
-        return result
-
-
-class Operation:
-    """Inputs and attributes of one node, with their types checked on the way out."""
-
-    def __init__(self, state: _State, node: OnnxNode, index: int) -> None:
-        self.state, self.node, self.builder = state, node, state.builder
-        self.layer = _scope(node) or f"{node.operation.rpartition(':')[2].lower()}_{index}"
-        for name in node.inputs[1:2]:
-            constant = state.results.get(name)
-            if isinstance(constant, Constant) and constant.path.endswith(".weight"):
-                self.layer = constant.path.removesuffix(".weight")
-
-    def fail(self, rule: str) -> ModelError:
-        return ModelError(f"{self.layer} ({self.node.operation}) {rule}")
-
-    def has(self, index: int) -> bool:
-        return index < len(self.node.inputs) and self.node.inputs[index] != ""
-
-    def input(self, index: int) -> Value | Constant:
-        if not self.has(index):
-            raise self.fail(f"must have an input {index + 1}")
-        result = self.state.read(self.node.inputs[index], self.layer)
-        assert not isinstance(result, Unsupported)
-        return result
-
-    def value(self, index: int = 0) -> Value:
-        result = self.input(index)
-        if not isinstance(result, Value):
-            raise self.fail(f"input {index + 1} must be computed from the image, not be constant")
-        return result
-
-    def array(self, index: int) -> Array:
-        result = self.input(index)
-        if not isinstance(result, Constant):
-            raise self.fail(f"input {index + 1} must be constant, not computed from the image")
-        return result.array
-
-    def optional(self, index: int) -> Array | None:
-        return self.array(index) if self.has(index) else None
-
-    def integer(self, name: str, default: int) -> int:
-        value = self.node.attributes.get(name, default)
-        if not isinstance(value, int):
-            raise self.fail(f"{name} must be an integer")
-        return value
-
-    def number(self, name: str, default: float) -> float:
-        value = self.node.attributes.get(name, default)
-        if not isinstance(value, int | float):
-            raise self.fail(f"{name} must be a number")
-        return float(value)
-
-    def text(self, name: str, default: str) -> str:
-        return str(self.node.attributes.get(name, default))[:40]
-
-    def integers(self, name: str, index: int | None = None) -> list[int] | None:
-        """An attribute, or the constant input that newer opsets give instead."""
-        if index is not None and self.has(index):
-            array = self.array(index)
-            if array.size > 64 or array.dtype.kind != "i":
-                raise self.fail(f"{name} must be a few integers")
-            return [int(v) for v in array.reshape(-1)]
-        values = self.node.attributes.get(name)
-        if values is None:
-            return None
-        if not isinstance(values, list) or not all(isinstance(v, int) for v in values):
-            raise self.fail(f"{name} must be integers")
-        return values
-
-    def pair(self, name: str, default: tuple[int, int] | None) -> tuple[int, int]:
-        values = self.integers(name) or default
-        if values is None or len(values) != 2:
-            raise self.fail(f"{name} must be two numbers (a 2-D layer)")
-        return (values[0], values[1])
-
-    def scalar(self, index: int, default: float) -> float:
-        array = self.optional(index)
-        if array is not None and array.size != 1:
-            raise self.fail(f"input {index + 1} must be one number")
-        return default if array is None else float(array.reshape(()))
-
-    def axis(self, axis: int, rank: int) -> int:
-        """A dimension, counted without the batch: −1 is the batch itself."""
-        if not -rank - 1 <= axis <= rank:
-            raise self.fail(f"dimension must be at most {rank}, not {axis}")
-        return axis % (rank + 1) - 1
-
-    def pads(self, x: Value, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]) -> Pads:
-        """(top, left, bottom, right), also where the file says only `SAME`."""
-        mode = self.text("auto_pad", "NOTSET")
-        if mode == "VALID":
-            return NO_PAD
-        if mode == "NOTSET":
-            values = self.integers("pads") or list(NO_PAD)
-            if len(values) != 4:
-                raise self.fail("pads must be four numbers (a 2-D layer)")
-            return (values[0], values[1], values[2], values[3])
-        if mode not in ("SAME_UPPER", "SAME_LOWER") or len(x.shape) != 3 or min(*kernel, *stride, *dilation) < 1:
-            raise self.fail(f"auto_pad must be NOTSET, VALID or SAME, not {mode}")
-        low, high = [], []
-        for size, k, s, d in zip(x.shape[1:], kernel, stride, dilation, strict=True):
-            total = max(0, (-(-size // s) - 1) * s + d * (k - 1) + 1 - size)
-            small, large = total // 2, total - total // 2
-            low.append(small if mode == "SAME_UPPER" else large)
-            high.append(large if mode == "SAME_UPPER" else small)
-        return (low[0], low[1], high[0], high[1])
-
-
-def _scope(node: OnnxNode) -> str:
-    """A node's name as a module path: torch writes `/layer1/layer1.0/conv1/Conv` for layer1.0.conv1."""
-    parts: list[str] = []
-    for part in node.name.removeprefix("node_").split("/"):
-        if parts and part.startswith(parts[-1] + "."):
-            parts.pop()
-        if part:
-            parts.append(part)
-    if len(parts) > 1 and parts[-1].split("_")[0] == node.operation:
-        parts.pop()
-    return ".".join(parts)
 
 
 def _conv(a: Operation) -> Result:
@@ -355,16 +126,16 @@ def _flatten(a: Operation) -> Result:
 def _reshape(a: Operation) -> Result:
     x, sizes = a.value(), a.integers("shape", 1) or []
     if not a.integer("allowzero", 0):
-        full = (a.state.batch, *x.shape)
+        full = (a.batch, *x.shape)
         sizes = [full[i] if s == 0 and i < len(full) else s for i, s in enumerate(sizes)]
-    if len(sizes) < 2 or sizes[0] not in (a.state.batch, -1):
+    if len(sizes) < 2 or sizes[0] not in (a.batch, -1):
         raise a.fail("must keep the batch as its first dimension; use torch.flatten(x, 1)")
     return a.builder.reshape(a.layer, x, sizes[1:])
 
 
 def _squeeze(a: Operation) -> Result:
     x, axes = a.value(), a.integers("axes", 1)
-    if axes is None and a.state.batch == 1:
+    if axes is None and a.batch == 1:
         raise a.fail("must name its axes, or it drops the batch of one image; use torch.flatten(x, 1)")
     chosen = range(len(x.shape)) if axes is None else [a.axis(v, len(x.shape)) for v in axes]
     return a.builder.reshape(a.layer, x, [s for i, s in enumerate(x.shape) if s != 1 or i not in chosen])
@@ -398,9 +169,7 @@ def _cast(a: Operation) -> Result:
 
 def _softmax(a: Operation) -> Result:
     x = a.value()
-    return a.builder.softmax(
-        a.layer, x, a.axis(a.integer("axis", 1 if a.state.program.opset < 13 else -1), len(x.shape))
-    )
+    return a.builder.softmax(a.layer, x, a.axis(a.integer("axis", 1 if a.opset < 13 else -1), len(x.shape)))
 
 
 def _pad(a: Operation) -> Result:
@@ -436,7 +205,7 @@ def _slice(a: Operation) -> Result:
 
 
 def _shape(a: Operation) -> Result:
-    full = (a.state.batch, *a.value().shape)
+    full = (a.batch, *a.value().shape)
     start, end = a.integer("start", 0), a.integer("end", len(full))
     return Constant(a.layer, np.array(full[start:end], np.int64))
 
