@@ -1,11 +1,12 @@
 """Calibration images where the user has none: made so that the network's batch norms see what they saw in training.
 
-Start from images of overlapping coloured shapes on 1/f noise, whose statistics are like those of photographs. Then
-gradient descent on the pixels brings mean and deviation of every layer's output close to those batch norm remembers:
+Start from coloured 1/f noise, whose spectrum is that of photographs. Then gradient descent on the pixels brings mean
+and deviation of every layer's output close to those that batch norm remembers:
 
     loss = mean over layers and rows of ((mean − mean') / d)² + ((std − std') / d)²,   d = std' + 0.05·average std'
 
-`docs/method.md` says what else was tried. A network without batch norms gets the shapes as they are.
+`docs/method.md` says what else was tried. A network without batch norms gets overlapping shapes on such noise, as
+they are.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def synthesize(
 ) -> FloatArray:
     """`count` preprocessed images N×C×H×W for a canonical graph; `progress` is told the share that is done."""
     low, high = preprocess.pixel_range()
-    images = low + (high - low) * shapes_on_noise(count, preprocess.input_shape, rng)
     if not has_statistics(graph):
-        return images
+        return low + (high - low) * shapes_on_noise(count, preprocess.input_shape, rng)
+    images = low + (high - low) * noise_images(count, preprocess.input_shape, rng)
     steps = _steps(graph, count)
     batches = np.array_split(np.arange(count), math.ceil(count / _batch_size(graph)))
     for number, batch in enumerate(batches):
@@ -129,6 +130,15 @@ def _distance(graph: Graph, name: str, value: Tensor) -> Tensor:
 # --- images without a network ----------------------------------------------------------------------------------------
 
 
+def noise_images(count: int, shape: Shape, rng: np.random.Generator) -> FloatArray:
+    """Images N×C×H×W in 0 … 1: 1/f noise of random brightness and contrast."""
+    images = np.empty((count, *shape), dtype=np.float32)
+    for image in images:
+        brightness, contrast = rng.uniform(0.25, 0.7), rng.uniform(0.1, 0.3)
+        image[...] = np.clip(brightness + contrast * pink_noise(shape, rng), 0, 1)
+    return images
+
+
 def shapes_on_noise(count: int, shape: Shape, rng: np.random.Generator) -> FloatArray:
     """Images N×C×H×W in 0 … 1: 5 to 40 overlapping ellipses, boxes and diamonds, shaded, on 1/f noise.
 
@@ -137,11 +147,10 @@ def shapes_on_noise(count: int, shape: Shape, rng: np.random.Generator) -> Float
     ((2, 3, 8, 8), True)
     """
     channels, height, width = shape
-    images = np.empty((count, *shape), dtype=np.float32)
+    images = noise_images(count, shape, rng)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     for image in images:
-        brightness, contrast = rng.uniform(0.25, 0.7), rng.uniform(0.1, 0.3)
-        picture = brightness + contrast * pink_noise(shape, rng)
+        picture = image.astype(np.float64)
         palette, spread = rng.uniform(0, 1, (channels, 1, 1)), rng.uniform(0.1, 0.35)
         for _ in range(int(rng.integers(5, 40))):
             radius = min(height, width) * min(0.5, 0.04 + 0.04 * rng.pareto(1.2))
