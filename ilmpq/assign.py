@@ -1,37 +1,213 @@
 """Which row gets which scheme, in exactly the numbers the ratio prescribes.
 
-Every rule takes the errors of a layer's rows under each scheme (rows × schemes) and the counts, and returns for each
-row the index of its scheme.
+Every rule sees one layer's `RowScores` and how many rows each scheme gets, and returns for each row the index of its
+scheme. `under_budget` instead gives every row of every layer its scheme under a budget of average bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linprog
+from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import coo_array
+from sklearn.cluster import KMeans
 
-Costs = NDArray[np.floating]
+from .errors import UsageError
+from .schemes import Kind, Scheme
+
+Cost = NDArray[np.float64]
 Choice = NDArray[np.intp]
+LLOYD_STEPS = 30
 
 
-def exact(cost: Costs, counts: Sequence[int]) -> Choice:
-    """The assignment with the least total cost: a transportation problem, whose linear program has whole solutions.
+@dataclass(frozen=True)
+class RowScores:
+    """What is known of a layer's rows: `cost` (rows × schemes) is the error each would cause under each scheme."""
 
-    >>> exact(np.array([[1.0, 0.0], [9.0, 0.0], [2.0, 0.0]]), [2, 1])
+    schemes: tuple[Scheme, ...]
+    cost: Cost
+    variance: NDArray[np.float64]
+    eigenvalue: NDArray[np.float64]
+
+
+def exact(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -> Choice:
+    """The least total cost under the counts."""
+    return transport(scores.cost, counts)
+
+
+def cluster(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -> Choice:
+    """Cluster the rows by their sensitivities, one cluster per scheme, of the prescribed sizes.
+
+    A row's features are the root errors it would suffer under each scheme beyond its best one. k-means finds the
+    centres; each centre takes the scheme it suffers least from; then rows go to centres under the counts with the
+    least total squared distance, and centres move to the mean of their rows, until nothing changes.
+    """
+    root = np.sqrt(np.maximum(scores.cost, 0))
+    features = root - root.min(axis=1, keepdims=True)
+    spread = features.std() or 1.0
+    features = features / spread
+    clusters = min(len(counts), len(np.unique(features, axis=0)))
+    if clusters < len(counts):  # too few different rows to tell clusters apart
+        return transport(scores.cost, counts)
+    seed = int(rng.integers(2**31))
+    centres = KMeans(clusters, n_init=10, random_state=seed).fit(features).cluster_centers_
+    of_scheme = linear_sum_assignment(centres.T)[1]
+    centres = centres[of_scheme]
+    choice = np.full(len(features), -1)
+    for _ in range(LLOYD_STEPS):
+        distance = ((features[:, None, :] - centres[None]) ** 2).sum(axis=2)
+        new = transport(distance, counts)
+        if (new == choice).all():
+            break
+        choice = new
+        for i, n in enumerate(counts):
+            if n:
+                centres[i] = features[choice == i].mean(axis=0)
+    return choice
+
+
+def hessian(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -> Choice:
+    """The papers' rule (RMSMP, ILMPQ): largest Hessian eigenvalue to the most bits, then least variance to powers of two."""
+    return _ranked(scores, counts, scores.eigenvalue)
+
+
+def output_error(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -> Choice:
+    """FILM-QNN's rule: the rows with the largest error at few bits get the most; then variance, as in `hessian`."""
+    narrow = [i for i, s in enumerate(scores.schemes) if s.bits == min(t.bits for t in scores.schemes)]
+    return _ranked(scores, counts, scores.cost[:, narrow].min(axis=1))
+
+
+def variance(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -> Choice:
+    """Weight variance alone: the largest gets the most bits, the least gets powers of two."""
+    return _ranked(scores, counts, scores.variance)
+
+
+def random(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -> Choice:
+    """A shuffle."""
+    choice = np.repeat(np.arange(len(counts)), counts)
+    rng.shuffle(choice)
+    return choice
+
+
+class Rule(str, Enum):
+    """The rules by name, as `--assign` takes them."""
+
+    EXACT = "exact"
+    CLUSTER = "cluster"
+    HESSIAN = "hessian"
+    OUTPUT_ERROR = "output-error"
+    VARIANCE = "variance"
+    RANDOM = "random"
+
+    @property
+    def function(self) -> Callable[[RowScores, Sequence[int], np.random.Generator], Choice]:
+        return _RULES[self]
+
+
+_RULES = {
+    Rule.EXACT: exact,
+    Rule.CLUSTER: cluster,
+    Rule.HESSIAN: hessian,
+    Rule.OUTPUT_ERROR: output_error,
+    Rule.VARIANCE: variance,
+    Rule.RANDOM: random,
+}
+
+
+def transport(cost: NDArray[np.floating], counts: Sequence[int]) -> Choice:
+    """Least total cost with `counts[s]` rows in column s: a transportation problem, whose linear program is integral.
+
+    >>> transport(np.array([[1.0, 0.0], [9.0, 0.0], [2.0, 0.0]]), [2, 1])
     array([0, 1, 0])
     """
     rows, schemes = cost.shape
+    if schemes == 1:
+        return np.zeros(rows, np.intp)
     variable = np.arange(rows * schemes)
     of_row, of_scheme = np.divmod(variable, schemes)
-    ones = np.ones(rows * schemes)
-    constraints = coo_array(
-        (np.concatenate([ones, ones]), (np.concatenate([of_row, rows + of_scheme]), np.concatenate([variable, variable])))
-    )
-    unit = float(np.abs(cost).max()) or 1.0
+    entries = (np.concatenate([of_row, rows + of_scheme]), np.tile(variable, 2))
+    constraints = coo_array((np.ones(2 * rows * schemes), entries)).tocsr()
+    relative = cost - cost.min(axis=1, keepdims=True)
+    relative = relative / (float(relative.max()) or 1.0)
     solution = linprog(
-        cost.ravel() / unit, A_eq=constraints.tocsr(), b_eq=[1] * rows + list(counts), bounds=(0, 1), method="highs-ds"
+        relative.ravel(), A_eq=constraints, b_eq=np.array([1] * rows + list(counts)), bounds=(0, 1), method="highs-ds"
     )
     return np.asarray(solution.x.reshape(rows, schemes).argmax(axis=1))
+
+
+def _ranked(scores: RowScores, counts: Sequence[int], need_of_bits: NDArray[np.float64]) -> Choice:
+    """Wider schemes to the rows that need bits most; among the narrowest, powers of two to the least variance."""
+    narrow = min(s.bits for s in scores.schemes)
+    ladder = sorted(range(len(counts)), key=lambda i: -scores.schemes[i].bits)
+    choice = np.full(len(need_of_bits), -1)
+    for i in ladder:
+        free = np.flatnonzero(choice < 0)
+        if scores.schemes[i].bits > narrow + 1:
+            order = np.argsort(-need_of_bits[free], kind="stable")
+        elif scores.schemes[i].kind is Kind.POWER_OF_TWO:
+            order = np.argsort(scores.variance[free], kind="stable")
+        else:
+            order = np.argsort(-scores.variance[free], kind="stable")
+        choice[free[order[: counts[i]]]] = i
+    return choice
+
+
+def under_budget(
+    costs: Mapping[str, Cost], sizes: Mapping[str, int], schemes: Sequence[Scheme], average_bits: float, by_layer: bool
+) -> dict[str, Choice]:
+    """Schemes of all rows of all layers with the least total cost within an average of bits per weight.
+
+    `sizes` is the number of weights of one row of each layer; `by_layer` gives all rows of a layer one scheme. Steps
+    along each unit's lower convex hull are taken in the order of saving per bit while they fit the budget.
+    """
+    least, most = min(s.bits for s in schemes), max(s.bits for s in schemes)
+    if not least <= average_bits <= most:
+        raise UsageError(f"budget must be between {least} and {most} average bits for these schemes, not {average_bits:g}")
+    units: list[tuple[str, int]] = []  # (layer, row), or (layer, -1) for the whole layer
+    steps: list[tuple[float, int, int, float]] = []  # (-saving per bit, unit, scheme, bits added)
+    current: list[int] = []
+    spent, total = 0.0, 0.0
+    for layer, cost in costs.items():
+        table = cost.sum(axis=0, keepdims=True) if by_layer else cost
+        weights = sizes[layer] * (len(cost) if by_layer else 1)
+        for row, values in enumerate(table):
+            hull = _hull(values, schemes)
+            unit = len(units)
+            units.append((layer, -1 if by_layer else row))
+            current.append(hull[0])
+            spent += schemes[hull[0]].bits * weights
+            total += weights
+            for a, b in zip(hull, hull[1:], strict=False):
+                added = (schemes[b].bits - schemes[a].bits) * weights
+                steps.append((-(values[a] - values[b]) / added, unit, b, added))
+    for _, unit, scheme, added in sorted(steps):
+        below = schemes[current[unit]].bits < schemes[scheme].bits
+        if below and spent + added <= average_bits * total + 1e-9:
+            current[unit] = scheme
+            spent += added
+    choices = {layer: np.zeros(len(cost), np.intp) for layer, cost in costs.items()}
+    for (layer, row), scheme in zip(units, current, strict=True):
+        choices[layer][slice(None) if row < 0 else row] = scheme
+    return choices
+
+
+def _hull(values: NDArray[np.float64], schemes: Sequence[Scheme]) -> list[int]:
+    """Schemes on the lower convex hull of cost over bits, by rising bits, from the cheapest in bits on."""
+    order = sorted(range(len(schemes)), key=lambda i: (schemes[i].bits, values[i]))
+    hull: list[int] = []
+    for i in order:
+        if hull and (schemes[i].bits == schemes[hull[-1]].bits or values[i] >= values[hull[-1]]):
+            continue
+        while len(hull) >= 2:
+            a, b = hull[-2], hull[-1]
+            slope_ab = (values[b] - values[a]) / (schemes[b].bits - schemes[a].bits)
+            slope_bi = (values[i] - values[b]) / (schemes[i].bits - schemes[b].bits)
+            if slope_ab < slope_bi:
+                break
+            hull.pop()
+        hull.append(i)
+    return hull

@@ -24,8 +24,9 @@ from .storage import MOVES, TensorFormat, formats, groups
 
 BINS = 4096
 FACTORS = np.linspace(0.1, 1.0, 61)
-CHUNK_VALUES = 1 << 24  # float values of unfolded columns held at once (64 MB)
-COLUMNS_PER_INPUT = 48  # columns kept per matrix row and column: more add cost, not information
+CHUNK_VALUES = 1 << 23  # float values of unfolded columns held at once (32 MB)
+COLUMNS_PER_INPUT = 256  # columns kept per matrix row and column, and in all so many that the products stay below
+COLUMN_MACS = 4e11
 
 
 @dataclass(frozen=True)
@@ -155,17 +156,24 @@ class Streams:
         largest = max(int(np.prod(s)) for s in self.graph.shapes.values())
         return _chunks(len(self._images), CHUNK_VALUES // largest)
 
+    def _parts_of(self, node: Node) -> Iterator[slice]:
+        """Slices of the images such that the unfolded columns of a weighted node have a bounded size."""
+        columns = int(np.prod(self.graph.weight_shape(node)[1:])) * node.groups
+        positions = int(np.prod(self.graph.shapes[node.name][1:], dtype=np.int64))
+        return _chunks(len(self._images), CHUNK_VALUES // (columns * positions))
+
     @torch.no_grad()
     def statistics(self, node: Node, rng: np.random.Generator) -> LayerStatistics:
         """Second-order statistics of a weighted node; the float output computed here is kept for `advance`."""
         shape = self.graph.weight_shape(node)
         size, rows = int(np.prod(shape[1:])), shape[0] // node.groups
         positions = int(np.prod(self.graph.shapes[node.name][1:], dtype=np.int64))
-        keep = min(positions, max(1, -(-COLUMNS_PER_INPUT * size // len(self._images))))
+        columns_kept = min(COLUMNS_PER_INPUT * size, max(8 * size, int(COLUMN_MACS / size**2)))
+        keep = min(positions, max(1, -(-columns_kept // len(self._images))))
         shift = self.input_shift(node)
         moments = Moments(node.groups, size, rows)
         outputs = []
-        for part in _chunks(len(self._images), CHUNK_VALUES // (node.groups * size * positions)):
+        for part in self._parts_of(node):
             inputs = [self._float[i][part] for i in node.inputs]
             output = run_before_clip(node, inputs, self._weights[node.name])
             target = output if node.skip is None else output - inputs[1]
@@ -205,7 +213,7 @@ class Streams:
         return torch.cat(
             [
                 run_node(node, [self._float[i][part] for i in node.inputs], self._weights.get(node.name))
-                for part in self._parts()
+                for part in (self._parts_of(node) if node.weighted else self._parts())
             ]
         )
 
@@ -249,6 +257,10 @@ class Streams:
         stored = self.formats[group]
         read = stored.narrowed(self.bits[node.name])
         return choose_shift(self._histograms[group], self.tensors[group].scale, stored, read)
+
+    def input_scale(self, node: Node) -> float:
+        """The scale of the codes that `node`'s arrays see."""
+        return self.tensors[self.group[node.inputs[0]]].scale * 2.0 ** self.input_shift(node)
 
 
 class Moments:

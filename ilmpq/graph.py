@@ -203,6 +203,10 @@ class Graph:
             statistics=self.statistics if statistics is None else statistics,
         )
 
+    def structure(self) -> Graph:
+        """The graph without parameters and statistics."""
+        return Graph.from_json(self.to_json())
+
     def verify(self, canonical: bool = True) -> Graph:
         """Check every rule above; returns the graph, raises `InvariantError` or `ModelError`."""
         _verify(self, canonical)

@@ -1,13 +1,12 @@
 """The quantized network: integer codes with one scale and one scheme per row, and its file.
 
 `RowQuant` is the one carrier of a row-mixed tensor across every boundary. `QuantModel` holds one `LayerQuant` per
-weighted layer and one `TensorQuant` per stored tensor. Both check themselves (`verify`). The file is safetensors; its
-only metadata entry is one JSON text (see `docs/formats.md`), so that equal models give equal bytes.
+weighted layer and one `TensorQuant` per stored tensor. Both check themselves (`verify`). The file
+is specified in `docs/formats.md`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,15 +15,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as safetensors_bytes
 
+from .container import read_container, write_container
 from .errors import InvariantError, ModelError
-from .files import write_atomically
 from .graph import Graph
 from .schemes import BY_IDENT, Scheme
 from .storage import WIDE, TensorFormat, formats, groups
 
+KIND = "quantized model"
 FORMAT_VERSION = 1
 BIAS_LIMIT = 2**30  # |bias / (row scale × input scale)| stays below this, so that it fits the int32 accumulator
 
@@ -186,10 +184,7 @@ class QuantModel:
                 f"{name}/scheme": layer.rows.scheme,
                 f"{name}/bias": layer.bias,
             }
-        arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
         header = {
-            "format": "ilmpq-model",
-            "version": FORMAT_VERSION,
             "graph": json.loads(self.graph.to_json()),
             "layers": {k: {"input_bits": v.input_bits, "input_shift": v.input_shift} for k, v in self.layers.items()},
             "tensors": {
@@ -197,39 +192,19 @@ class QuantModel:
             },
             "metadata": dict(self.metadata),
         }
-        header["checksum"] = _checksum(header, arrays)
-        write_atomically(path, safetensors_bytes(arrays, metadata={"ilmpq": json.dumps(header)}))
+        write_container(path, KIND, FORMAT_VERSION, header, arrays)
 
     @staticmethod
     def load(path: Path) -> QuantModel:
         """Read and verify a file; a damaged or newer one is refused with a `ModelError`."""
+        header, arrays = read_container(path, KIND, FORMAT_VERSION)
         try:
-            with safe_open(path, framework="numpy") as file:
-                text = (file.metadata() or {}).get("ilmpq")
-                arrays = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (not a mapping)
-            if text is None:
-                raise ModelError(f"{path} is not an ILMPQ model: it is a safetensors file without our header")
-            header = json.loads(text)
-            if header.get("version", 0) > FORMAT_VERSION:
-                raise ModelError(f"{path} has format version {header['version']}, this program knows {FORMAT_VERSION}: upgrade ilmpq")
-            if header.pop("checksum") != _checksum(header, arrays):
-                raise ModelError(f"{path} is damaged: its checksum does not match")
             return _from_parts(header, arrays).verify()
-        except FileNotFoundError:
-            raise ModelError(f"{path} does not exist") from None
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"{path} is not a readable ILMPQ model ({error}): it is damaged or incomplete") from None
+        except (KeyError, TypeError, ValueError, AttributeError, InvariantError) as error:
+            raise ModelError(f"{path} does not hold a legal model: {error}") from None
 
     def with_metadata(self, **more: Any) -> QuantModel:
         return replace(self, metadata={**self.metadata, **more})
-
-
-def _checksum(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
 
 
 def _from_parts(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> QuantModel:

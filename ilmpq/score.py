@@ -12,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibrate import LayerStatistics
-from .feedback import Array, Factor, Segments, factorize, round_segments, round_with_feedback
+from .feedback import Array, Factor, factorize, round_segments, round_with_feedback
+from .graph import Graph, Node
+from .options import EffortSettings
 from .schemes import Kind, Scheme
 
 FIXED_RANGE = (0.4, 1.0)  # factors of the scale that just covers the row
 POT_RANGE = (0.4, 1.25)
 DAMPING = 0.01
+TARGET_STRENGTH = 0.3
+TRIAL_MACS = 1e11  # multiplications to spend per layer on trying scales
+LEAST_SCALES = 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,30 @@ class Candidates:
     scale: Array
     codes: NDArray[np.int8]
     error: Array
+
+
+    def costs(self) -> NDArray[np.float64]:
+        """`error` as rows × schemes."""
+        return self.error.transpose(1, 2, 0).reshape(-1, len(self.schemes)).astype(np.float64)
+
+    def sensitivity(self) -> NDArray[np.float64]:
+        """What each row loses for want of bits: its least error in the fewest bits beyond that in the most."""
+        costs, bits = self.costs(), np.array([s.bits for s in self.schemes])
+        return costs[:, bits == bits.min()].min(axis=1) - costs[:, bits == bits.max()].min(axis=1)
+
+
+def score_layer(
+    graph: Graph, node: Node, statistics: LayerStatistics, schemes: Sequence[Scheme], settings: EffortSettings
+) -> Candidates:
+    """Candidates of every row of a layer under each scheme."""
+    weight = columns_of(graph.parameters[node.name].weight, node.groups)
+    if not settings.feedback:
+        return nearest_candidates(weight, schemes, np.einsum("gkk->gk", statistics.hessian), settings.scales)
+    factor = factorize(statistics.hessian, DAMPING)
+    target = corrected_target(weight, statistics, factor, TARGET_STRENGTH)
+    trial_macs = max(1, weight.size * weight.shape[1] * len(schemes))
+    scales = int(np.clip(TRIAL_MACS / trial_macs, LEAST_SCALES, settings.scales))
+    return feedback_candidates(target, schemes, factor, scales)
 
 
 def columns_of(weight: Array, groups: int) -> Array:
@@ -91,26 +120,22 @@ def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, 
 def feedback_candidates(
     target: Array, schemes: Sequence[Scheme], factor: Factor, count: int
 ) -> Candidates:
-    """Codes with error feedback at `count` scales per scheme; the scale with the least remaining error wins."""
+    """Codes with error feedback at `count` scales per row and scheme; the scale with the least remaining error wins."""
     groups, size, rows = target.shape
     trials = [(i, f) for i, s in enumerate(schemes) for f in scale_factors(s, count)]
     cover = [covering_scale(target, s) for s in schemes]
     scale = np.concatenate([cover[i] * f for i, f in trials], axis=1)
-    segments: list[tuple[Scheme, slice]] = []
-    for i, scheme in enumerate(schemes):
-        members = [t for t, (j, _) in enumerate(trials) if j == i]
-        segments.append((scheme, slice(members[0] * rows, (members[-1] + 1) * rows)))
+    owner = np.array([i for i, _ in trials])
+    segments = [
+        (s, slice(int((owner < i).sum()) * rows, int((owner <= i).sum()) * rows)) for i, s in enumerate(schemes)
+    ]
     codes, cost = round_with_feedback(np.tile(target, (1, 1, len(trials))), scale, segments, factor)
     codes = codes.reshape(groups, size, len(trials), rows)
     cost, scale = cost.reshape(groups, len(trials), rows), scale.reshape(groups, len(trials), rows)
-    shape = (len(schemes), groups, rows)
-    best = Candidates(
-        tuple(schemes), target, np.empty(shape, np.float32), np.empty((len(schemes), *target.shape), np.int8), np.empty(shape, np.float32)
-    )
-    for i in range(len(schemes)):
-        members = np.array([t for t, (j, _) in enumerate(trials) if j == i])
-        winner = members[cost[:, members].argmin(axis=1)]
-        best.scale[i] = np.take_along_axis(scale, winner[:, None], axis=1)[:, 0]
-        best.error[i] = np.take_along_axis(cost, winner[:, None], axis=1)[:, 0]
-        best.codes[i] = np.take_along_axis(codes, winner[:, None, None], axis=2)[:, :, 0]
-    return best
+    winners = np.stack([np.flatnonzero(owner == i)[cost[:, owner == i].argmin(axis=1)] for i in range(len(schemes))])
+
+    def taken(values: Array) -> Array:
+        return np.stack([np.take_along_axis(values, w[:, None], axis=1)[:, 0] for w in winners])
+
+    best_codes = np.stack([np.take_along_axis(codes, w[:, None, None], axis=2)[:, :, 0] for w in winners])
+    return Candidates(tuple(schemes), target, taken(scale), best_codes.astype(np.int8), taken(cost))

@@ -1,0 +1,154 @@
+"""What the terminal shows: progress with the time left, the tables, and messages; nothing but text where it is no terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .evaluate import Evaluation
+from .graph import Graph, Node, Op
+from .results import Results, accuracy_drop
+from .rowquant import LayerQuant
+from .schemes import BY_IDENT
+
+
+class Terminal:
+    """A `Reporter` that draws to stderr; stdout stays free for results."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self._progress = Progress(
+            TextColumn("{task.description:<11}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Terminal:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def stage(self, title: str, total: float) -> None:
+        if not self.console.is_terminal:
+            self.console.print(f"{title} …")
+        self._task = self._progress.add_task(title, total=total)
+
+    def advance(self, steps: float = 1) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task, steps)
+
+    def note(self, text: str) -> None:
+        self.console.print(f"note: {text}", style="yellow", markup=False)
+
+
+def _mix(layer: LayerQuant) -> str:
+    counts = {BY_IDENT[int(i)].name: int((layer.rows.scheme == i).sum()) for i in sorted(set(layer.rows.scheme))}
+    return " ".join(f"{name}:{count}" for name, count in counts.items())
+
+
+def layers_table(results: Results) -> Table:
+    """Per layer: rows, mix, bits and signal-to-noise."""
+    table = Table(title=None, box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer")
+    for title in ("rows", "weights"):
+        table.add_column(title, justify="right")
+    table.add_column("rows by scheme")
+    for title in ("bits/weight", "act bits", "SNR dB"):
+        table.add_column(title, justify="right")
+    for name, layer in results.model.layers.items():
+        weights = layer.rows.codes.size
+        table.add_row(
+            name,
+            str(layer.rows.rows),
+            f"{weights:,}",
+            _mix(layer),
+            f"{layer.rows.bits() / weights:.2f}",
+            str(layer.input_bits),
+            f"{results.evaluation.snr_db[name]:.1f}",
+        )
+    return table
+
+
+def totals(results: Results) -> str:
+    """The lines below the table."""
+    summary = results.summary()
+    packed, full = summary["parameters_bytes_packed"], summary["parameters_bytes_float"]
+    lines = []
+    if results.job.validation is not None:
+        lines += accuracy_lines(results.evaluation)
+    else:
+        lines.append("accuracy     not measured: give labelled images with --val")
+    calibrated = "synthetic images" if results.job.calibration is None else "images"
+    lines += [
+        f"weights      {summary['average_weight_bits']:.2f} bits on average",
+        f"parameters   {_bytes(full)} float32 → {_bytes(packed)} packed ({full / packed:.2f} × smaller)",
+        f"calibration  {results.images_calibration} {calibrated}, {results.cpu_seconds:.1f} CPU s, "
+        f"peak memory {summary['peak_memory_mb']:,.0f} MB",
+        f"written to   {results.path}",
+    ]
+    return "\n".join(lines)
+
+
+def accuracy_lines(evaluation: Evaluation) -> list[str]:
+    """Accuracy before and after, and closeness to the float network."""
+    drop = accuracy_drop(evaluation)
+    lines = []
+    if drop is not None:
+        lines.append(
+            f"accuracy     {evaluation.accuracy_float:.2f} % float → {evaluation.accuracy_quantized:.2f} % quantized "
+            f"({-drop:+.2f}), {evaluation.images:,} images, by float emulation"
+        )
+    lines.append(f"to float     KL {evaluation.kl_to_float:.4f} nats, same answer for {evaluation.agreement:.2f} %")
+    return lines
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def network_table(rows: list[dict[str, Any]]) -> Table:
+    """What `inspect` found, one line per node."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("node", "operation"):
+        table.add_column(title)
+    for title in ("output", "weights", "MACs"):
+        table.add_column(title, justify="right")
+    table.add_column("what will happen")
+    for row in rows:
+        shape = "×".join(map(str, row["shape"]))
+        table.add_row(
+            row["node"],
+            row["operation"],
+            shape,
+            f"{row['weights']:,}" if row["weights"] else "",
+            f"{row['macs']:,}" if row["macs"] else "",
+            row["plan"],
+        )
+    return table
+
+
+def operation(graph: Graph, node: Node) -> str:
+    """An operation in words, for example `conv 3×3 /2 + residual, ReLU`."""
+    text = node.op.value.replace("_", " ")
+    if node.window is not None and node.op is not Op.SUBSAMPLE:
+        text += f" {node.window.kernel[0]}×{node.window.kernel[1]}"
+    if node.window is not None and max(node.window.stride) > 1:
+        text += f" /{max(node.window.stride)}"
+    if node.groups > 1:
+        text += " depthwise" if node.groups == graph.shapes[node.inputs[0]][0] else f" {node.groups} groups"
+    if node.skip is not None:
+        text += " + residual"
+    if node.relu:
+        text += ", ReLU" if node.relu_max is None else f", ReLU{node.relu_max:g}"
+    return text

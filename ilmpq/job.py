@@ -1,0 +1,133 @@
+"""A run before it starts: the network, its preprocessing and its data, opened and checked against one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import __version__, demo
+from .data import Dataset, open_data
+from .errors import UsageError
+from .graph import Graph
+from .load import Loaded, load
+from .options import Options
+from .preprocess import Preprocess, resolve
+from .reporter import Reporter
+from .synthesize import has_statistics, synthesize
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LARGEST_TENSOR = 1 << 26  # values of the largest activation over all calibration images (256 MB in float32)
+VAL_BATCH_VALUES = 1 << 25
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run works on. `options` are resolved: what the network or the demonstration implies is filled in."""
+
+    graph: Graph
+    architecture: str
+    source: str
+    checksum: str | None
+    preprocess: Preprocess
+    calibration: Dataset | None
+    validation: Dataset | None
+    options: Options
+
+    @property
+    def calibration_count(self) -> int:
+        """How many calibration images will be used."""
+        if self.calibration is not None:
+            return len(self.calibration)
+        return self.options.calib_images or default_images(self.graph, self.options)
+
+    def metadata(self) -> dict[str, Any]:
+        """What the model file says of its origin."""
+        options = self.options
+        return {
+            "source": Path(self.source).name,
+            "source_checksum": self.checksum,
+            "architecture": self.architecture,
+            "ratio": options.ratio if options.budget is None and options.assignment is None else None,
+            "seed": options.seed,
+            "version": __version__,
+            "preprocess": self.preprocess.to_dict(),
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What a resumed run must have in common with its beginning."""
+        ignored = {"val", "val_images", "max_drop"}
+        chosen = {k: v for k, v in self.options.to_dict().items() if k not in ignored}
+        chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
+        return {**chosen, "model": self.source, "checksum": self.checksum}
+
+
+def default_images(graph: Graph, options: Options) -> int:
+    """The effort's number of calibration images, fewer where the network's activations are large."""
+    largest = max(int(np.prod(s)) for s in graph.shapes.values())
+    return max(16, min(options.settings.images, LARGEST_TENSOR // largest))
+
+
+def open_job(source: str | Path | nn.Module, options: Options) -> Job:
+    """Load the network, resolve its preprocessing and open its data."""
+    options.verify()
+    loaded, preprocess, options = _load(source, options)
+    graph = loaded.graph
+    if graph.input_shape != preprocess.input_shape:
+        raise UsageError(
+            f"the network takes {graph.input_shape} but the preprocessing gives {preprocess.input_shape}: give --input-shape"
+        )
+    options.layer_act_bits([n.name for n in graph.weighted])
+    rng = np.random.default_rng([options.seed, 0])
+    calibration = validation = None
+    if options.calib is not None:
+        count = options.calib_images or default_images(graph, options)
+        calibration = open_data(options.calib, preprocess, labels=False, limit=count, rng=rng)
+    if options.val is not None:
+        validation = open_validation(options.val, preprocess, graph, options.val_images)
+    return Job(graph, loaded.architecture, loaded.source, loaded.checksum, preprocess, calibration, validation, options)
+
+
+def _load(source: str | Path | nn.Module, options: Options) -> tuple[Loaded, Preprocess, Options]:
+    if isinstance(source, str) and source == demo.NAME:
+        options = replace(options, calib=options.calib or demo.NAME, val=options.val or demo.NAME, preset=demo.NAME)
+        return Loaded(demo.digits_graph(), demo.NAME, demo.NAME, demo.NAME, None), demo.PREPROCESS, options
+    loaded = load(source, arch=options.arch, input_shape=options.input_shape)
+    preset = options.preset or loaded.preset
+    shape = loaded.graph.input_shape
+    return loaded, resolve(preset, input_shape=shape, mean=options.mean, std=options.std), options
+
+
+def open_validation(spec: str, preprocess: Preprocess, graph: Graph, limit: int | None) -> Dataset:
+    """Labelled images; with a limit, a fixed random choice of them."""
+    return open_data(spec, preprocess, labels=True, limit=limit, rng=np.random.default_rng(0), classes=graph.classes)
+
+
+def validation_batch(graph: Graph) -> int:
+    """Images per batch of an evaluation, bounded by memory."""
+    largest = max(int(np.prod(s)) for s in graph.shapes.values())
+    return max(1, min(128, VAL_BATCH_VALUES // largest))
+
+
+def make_images(job: Job, reporter: Reporter) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Calibration images out of batch-norm statistics, for a job without any."""
+    reporter.note(
+        "no --calib: calibration images are made from the network's batch-norm statistics; "
+        "a few hundred real images give better accuracy"
+        if has_statistics(job.graph)
+        else "no --calib, and the network has no batch norm to tell what its images were like: calibration uses "
+        "synthetic shapes; real images (--calib FOLDER) will give much better accuracy"
+    )
+    done = 0.0
+
+    def tell(share: float) -> None:
+        nonlocal done
+        reporter.advance(100 * (share - done))
+        done = share
+
+    reporter.stage("synthesise", 100)
+    return synthesize(job.graph, job.preprocess, job.calibration_count, np.random.default_rng([job.options.seed, 1]), tell)

@@ -1,0 +1,161 @@
+"""Every choice of a `quantize` run, checked once; `config.json` is this, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+from .assign import Rule
+from .errors import UsageError
+from .ratio import Ratio
+
+DEFAULT_RATIO = "60:35:5"
+MIN_ACT_BITS, MAX_ACT_BITS = 4, 8
+
+
+E = TypeVar("E", bound=Enum)
+
+
+def choice(kind: type[E], flag: str, text: str) -> E:
+    """The member of an enumeration that a flag names."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise UsageError(f"{flag} must be one of {', '.join(m.value for m in kind)}, not {text!r}") from None
+
+
+class Effort(str, Enum):
+    """How much CPU time rounding may take."""
+
+    FAST = "fast"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+@dataclass(frozen=True)
+class EffortSettings:
+    """What an effort does. `images` is the default number of calibration images."""
+
+    images: int
+    feedback: bool  # error feedback and a corrected target, or nearest levels only
+    scales: int  # scales tried per row and scheme
+    sweeps: int  # coordinate-descent sweeps
+    tune: bool  # distil activation scales, row scales and biases at the end
+
+
+SETTINGS: Mapping[Effort, EffortSettings] = {
+    Effort.FAST: EffortSettings(images=128, feedback=False, scales=16, sweeps=0, tune=False),
+    Effort.NORMAL: EffortSettings(images=512, feedback=True, scales=24, sweeps=3, tune=False),
+    Effort.HIGH: EffortSettings(images=512, feedback=True, scales=48, sweeps=6, tune=True),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Resolved options of one run. Text stays as the user wrote it; `verify` has understood it."""
+
+    arch: str | None = None
+    input_shape: tuple[int, int, int] | None = None
+    preset: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    calib: str | None = None
+    calib_images: int | None = None
+    val: str | None = None
+    val_images: int | None = None
+    ratio: str = DEFAULT_RATIO
+    budget: str | None = None
+    granularity: str = "row"
+    act_bits: str = "4"
+    effort: Effort = Effort.NORMAL
+    assign: Rule = Rule.EXACT
+    assignment: str | None = None
+    max_drop: float | None = None
+    seed: int = 0
+
+    @property
+    def settings(self) -> EffortSettings:
+        return SETTINGS[self.effort]
+
+    @property
+    def average_bits(self) -> float | None:
+        """The budget in average bits per weight, if one is set."""
+        return None if self.budget is None else parse_budget(self.budget)
+
+    def layer_act_bits(self, layers: Iterable[str]) -> tuple[int, dict[str, int]]:
+        """Activation bits in general, and of the layers that `--act-bits` names."""
+        return parse_act_bits(self.act_bits, layers)
+
+    def verify(self) -> Options:
+        """Check everything that can be checked without the network."""
+        Ratio.parse(self.ratio)
+        parse_act_bits(self.act_bits, None)
+        if self.budget is not None:
+            parse_budget(self.budget)
+            if self.assignment is not None:
+                raise UsageError("--budget and --assignment exclude each other: both say which row gets which scheme")
+        if self.granularity not in ("row", "layer"):
+            raise UsageError(f"--granularity must be row or layer, not {self.granularity!r}")
+        if self.granularity == "layer" and self.budget is None:
+            raise UsageError("--granularity layer needs --budget: under a ratio every layer has the same mix")
+        for flag, count in (("--calib-images", self.calib_images), ("--val-images", self.val_images)):
+            if count is not None and count < 1:
+                raise UsageError(f"{flag} must be at least 1, not {count}")
+        if self.max_drop is not None and self.max_drop < 0:
+            raise UsageError(f"--max-drop must not be negative, but it is {self.max_drop:g}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: v.value if isinstance(v, Enum) else v for k, v in asdict(self).items()}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Options:
+        """The inverse of `to_dict`."""
+        known = {f.name for f in fields(Options)}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
+        values["effort"], values["assign"] = Effort(values["effort"]), Rule(values["assign"])
+        return Options(**values)
+
+
+def parse_budget(text: str) -> float:
+    """Average bits per weight out of `avg-bits=4.3`."""
+    key, _, value = text.partition("=")
+    try:
+        if key.strip() != "avg-bits":
+            raise ValueError
+        return float(value)
+    except ValueError:
+        raise UsageError(f"--budget must be like avg-bits=4.3, not {text!r}") from None
+
+
+def parse_act_bits(text: str, layers: Iterable[str] | None) -> tuple[int, dict[str, int]]:
+    """`4`, or `4,linear=8,layer3.*=5`: bits in general and per layer (shell patterns); `layers` are those that exist.
+
+    >>> parse_act_bits("4,fc=8", ["conv1", "fc"])
+    (4, {'fc': 8})
+    """
+    general, overrides = 4, {}
+    for part in text.split(","):
+        pattern, equals, number = part.rpartition("=")
+        try:
+            bits = int(number)
+        except ValueError:
+            raise UsageError(f"--act-bits must be like 4 or 4,fc=8, not {text!r}") from None
+        if not MIN_ACT_BITS <= bits <= MAX_ACT_BITS:
+            raise UsageError(f"--act-bits must be from {MIN_ACT_BITS} to {MAX_ACT_BITS}, not {bits}")
+        if not equals:
+            general = bits
+            continue
+        if layers is None:
+            continue
+        layers = list(layers)
+        found = [name for name in layers if fnmatchcase(name, pattern.strip())]
+        if not found:
+            raise UsageError(f"--act-bits names {pattern!r}, but no layer matches; layers are {', '.join(layers)}")
+        overrides |= dict.fromkeys(found, bits)
+    return general, overrides

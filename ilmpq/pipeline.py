@@ -1,0 +1,156 @@
+"""START HERE: the stages from a checkpoint to a RUN folder, in order.
+
+    load → calibrate → score → assign → quantize → evaluate
+
+The network is walked once, node by node, with the calibration images travelling through its float and its quantized
+form side by side; every layer is scored, assigned and quantized where the stream stands. Each finished layer is saved,
+so that an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .calibrate import Streams
+from .errors import AccuracyMissed, UsageError
+from .evaluate import Evaluation, evaluate
+from .files import write_json
+from .job import Job, make_images, open_job, open_validation, validation_batch
+from .plan import Plan, make_plan
+from .quantize import quantize_layer
+from .reporter import Reporter, Silent
+from .preprocess import Preprocess
+from .results import Results, evaluation_summary, save_results
+from .options import Options
+from .rowquant import LayerQuant, QuantModel
+from .rowsfile import LayerRows
+from .runfolder import SUMMARY, RunFolder
+from .score import score_layer
+from .storage import layer_bits
+from .tune import tune
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SNR_IMAGES = 256
+
+
+def quantize(
+    source: str | Path | nn.Module,
+    out: str | Path,
+    options: Options = Options(),  # noqa: B008 (frozen)
+    resume: bool = False,
+    reporter: Reporter = Silent(),  # noqa: B008 (stateless)
+) -> Results:
+    """Quantize a network and write the RUN folder `out`.
+
+    `source` is a checkpoint, an exported program, an ONNX file, an nn.Module or the word `digits`.
+    """
+    started = time.monotonic()
+    job = open_job(source, options)
+    run = RunFolder.begin(Path(out), job.identity(), resume)
+    run.log(f"quantize {job.source} ({job.architecture}) with {job.options.to_dict()}")
+
+    clock = time.process_time()
+    images = calibration_images(job, run, reporter)
+    plan = make_plan(job, images, reporter)
+    model, rows, cpu_before = quantize_layers(job, images, plan, run, reporter)
+    if job.options.settings.tune:
+        model = tune(job.graph, model, images, job.options.seed, reporter)
+    cpu_seconds = cpu_before + time.process_time() - clock
+
+    evaluation = evaluate_on(job, model, images, reporter)
+    results = Results(run.path, job, model, rows, evaluation, len(images), cpu_seconds, time.monotonic() - started)
+    save_results(run, results)
+    drop = results.accuracy_drop
+    if job.options.max_drop is not None and drop is not None and drop > job.options.max_drop:
+        raise AccuracyMissed(
+            f"accuracy drops by {drop:.2f} points, more than --max-drop {job.options.max_drop:g}; the results are in {run.path}: "
+            "try --effort high, more --act-bits or a ratio with more fix8"
+        )
+    return results
+
+
+def calibration_images(job: Job, run: RunFolder, reporter: Reporter) -> torch.Tensor:
+    """The calibration images: the user's, or made from batch-norm statistics."""
+    if job.calibration is not None:
+        for note in job.calibration.notes:
+            reporter.note(note)
+        return torch.from_numpy(job.calibration.images())
+    images = run.saved_images()
+    if images is None:
+        images = make_images(job, reporter)
+        run.save_images(images)
+    return torch.from_numpy(images)
+
+
+def quantize_layers(
+    job: Job, images: torch.Tensor, plan: Plan, run: RunFolder, reporter: Reporter
+) -> tuple[QuantModel, dict[str, LayerRows], float]:
+    """Calibrate, score, assign and quantize every layer; also the CPU seconds that an interrupted run had spent."""
+    graph, options = job.graph, job.options
+    general, overrides = options.layer_act_bits(n.name for n in graph.weighted)
+    bits = layer_bits(graph, general, overrides)
+    streams = Streams(graph, images, bits)
+    layers: dict[str, LayerQuant] = {}
+    rows: dict[str, LayerRows] = {}
+    clock, cpu_before = time.process_time(), 0.0
+    reporter.stage("quantize", len(graph.weighted))
+    for index, node in enumerate(graph.nodes):
+        layer = None
+        if node.weighted:
+            saved = run.saved_layer(node.name, index)
+            if saved is not None:
+                result, sensitivity, cpu_before = saved
+            else:
+                rng = np.random.default_rng([options.seed, 2, index])
+                statistics = streams.statistics(node, rng)
+                candidates = score_layer(graph, node, statistics, plan.schemes, options.settings)
+                chosen = plan.assign(node, candidates, rng)
+                result = quantize_layer(candidates, chosen, statistics, streams.input_scale(node), options.settings.sweeps)
+                sensitivity = candidates.sensitivity()
+                run.save_layer(node.name, index, result, sensitivity, cpu_before + time.process_time() - clock)
+            layer = LayerQuant(result.rows, result.bias, bits[node.name], streams.input_shift(node))
+            layers[node.name] = layer
+            rows[node.name] = LayerRows(result.rows.scheme, sensitivity, result.error)
+            reporter.advance()
+        streams.advance(node, layer)
+    model = QuantModel(graph.structure(), layers, streams.tensors, job.metadata())
+    return model.verify(), rows, cpu_before
+
+
+def evaluate_on(job: Job, model: QuantModel, images: torch.Tensor, reporter: Reporter) -> Evaluation:
+    """Evaluate on the labelled set; without one, on the calibration images, for the layers' signal-to-noise only."""
+    batch = validation_batch(job.graph)
+    if job.validation is not None:
+        for note in job.validation.notes:
+            reporter.note(note)
+        reporter.stage("evaluate", len(job.validation))
+        return evaluate(job.graph, model, job.validation.batches(batch), reporter.advance)
+    return evaluate(job.graph, model, ((part.numpy(), None) for part in images[:SNR_IMAGES].split(batch)))
+
+
+def evaluate_run(
+    path: str | Path, val: str | None, val_images: int | None, reporter: Reporter = Silent()  # noqa: B008 (stateless)
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Measure a RUN folder on labelled images (by default those it was made with); updates its summary."""
+    run = RunFolder.open(Path(path))
+    config, graph, model, summary = run.config(), run.graph(), run.model(), run.summary()
+    spec = val or config.get("val")
+    if spec is None:
+        raise UsageError(f"{path} was made without labelled images: give some with --val")
+    validation = open_validation(spec, Preprocess.from_dict(config["preprocess"]), graph, val_images)
+    for note in validation.notes:
+        reporter.note(note)
+    reporter.stage("evaluate", len(validation))
+    evaluation = evaluate(graph, model, validation.batches(validation_batch(graph)), reporter.advance)
+    summary |= evaluation_summary(evaluation, labelled=True)
+    write_json(run.path / SUMMARY, summary)
+    run.log(f"evaluate on {validation.description}: {evaluation}")
+    return evaluation, summary

@@ -1,0 +1,95 @@
+"""What a run ends with: the figures of `summary.json`, and the files of the RUN folder."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .evaluate import Evaluation
+from .files import write_json
+from .graphfile import save_graph
+from .job import Job
+from .rowquant import QuantModel
+from .rowsfile import LayerRows, write_rows
+from .runfolder import CONFIG, FLOAT, MODEL, ROWS, RunFolder
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished run in memory."""
+
+    path: Path
+    job: Job
+    model: QuantModel
+    rows: dict[str, LayerRows]
+    evaluation: Evaluation
+    images_calibration: int
+    cpu_seconds: float
+    wall_seconds: float
+
+    @property
+    def accuracy_drop(self) -> float | None:
+        """Points of accuracy lost, if there was a labelled set."""
+        return accuracy_drop(self.evaluation)
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of `summary.json`."""
+        options, model = self.job.options, self.model
+        free = options.budget is not None or options.assignment is not None
+        return {
+            "version": __version__,
+            "model": self.job.source,
+            "architecture": self.job.architecture,
+            "device": None,
+            "ratio": None if free else options.ratio,
+            "budget": options.budget,
+            "assign": "file" if options.assignment else "budget" if options.budget else options.assign.value,
+            "act_bits": options.act_bits if "," in options.act_bits else int(options.act_bits),
+            "effort": options.effort.value,
+            "seed": options.seed,
+            "images_calibration": self.images_calibration,
+            "calibration": "synthetic" if self.job.calibration is None else options.calib,
+            "average_weight_bits": round(model.average_weight_bits(), 4),
+            "parameters_bytes_float": model.float_bytes(),
+            "parameters_bytes_packed": model.packed_bytes(),
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "wall_seconds": round(self.wall_seconds, 3),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            **evaluation_summary(self.evaluation, labelled=self.job.validation is not None),
+        }
+
+
+def accuracy_drop(evaluation: Evaluation) -> float | None:
+    """Points of accuracy lost, if there was a labelled set."""
+    if evaluation.accuracy_float is None or evaluation.accuracy_quantized is None:
+        return None
+    return evaluation.accuracy_float - evaluation.accuracy_quantized
+
+
+def evaluation_summary(evaluation: Evaluation, labelled: bool) -> dict[str, Any]:
+    """The entries of `summary.json` that an evaluation gives; without a labelled set, closeness is not reported."""
+    return {
+        "accuracy_float": evaluation.accuracy_float,
+        "accuracy_quantized": evaluation.accuracy_quantized,
+        "kl_to_float": evaluation.kl_to_float if labelled else None,
+        "agreement": evaluation.agreement if labelled else None,
+        "images_evaluated": evaluation.images if labelled else 0,
+        "measured_by": "float emulation",
+        "snr_db": evaluation.snr_db,
+    }
+
+
+def save_results(run: RunFolder, results: Results) -> None:
+    """Write every file of the RUN folder, the summary last."""
+    run.invalidate()
+    results.model.save(run.path / MODEL)
+    save_graph(results.job.graph, run.path / FLOAT)
+    write_rows(run.path / ROWS, results.rows)
+    config = {"model": results.job.source, **results.job.options.to_dict()}
+    write_json(run.path / CONFIG, {**config, "preprocess": results.job.preprocess.to_dict()})
+    summary = results.summary()
+    run.log(f"finished: {summary}")
+    run.finish(summary)
