@@ -49,6 +49,11 @@ def load_onnx(path: str | Path, input_shape: Sequence[int] | None = None) -> Gra
         model = _parse(path, data)
         _check_head(path, model)
         _attach_external(path, model, budget)
+        for (
+            output
+        ) in model.graph.output:  # the checker wants a shape here, which other programs leave out; nothing reads it
+            if output.type.HasField("tensor_type"):
+                output.type.tensor_type.shape.SetInParent()
         try:
             onnx.checker.check_model(model)
         except onnx.checker.ValidationError as error:

@@ -59,6 +59,15 @@ def _clip(a: Operation) -> Result:
     return a.builder.relu(a.layer, a.value(), a.scalar(2, a.number("max", math.inf)))
 
 
+def _max(a: Operation) -> Result:
+    operands = [_operand(a, i) for i in range(len(a.node.inputs))]
+    values = [v for v in operands if isinstance(v, Value)]
+    zeros = [v for v in operands if not isinstance(v, Value) and v.size == 1 and not v.any()]
+    if len(values) != 1 or len(zeros) != len(operands) - 1 or not zeros:
+        raise a.fail("must be the maximum of an activation and 0 (a ReLU)")
+    return a.builder.relu(a.layer, values[0])
+
+
 def _operand(a: Operation, index: int) -> Value | Array:
     result = a.input(index)
     return result if isinstance(result, Value) else result.array
@@ -217,6 +226,7 @@ HANDLERS: Mapping[str, Callable[[Operation], Result]] = {
     "BatchNormalization": _batch_norm,
     "Relu": _relu,
     "Clip": _clip,
+    "Max": _max,
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), _arithmetic),
     "Sum": _sum,
     "MaxPool": _max_pool,

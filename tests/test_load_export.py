@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -83,7 +84,7 @@ def test_training_modes_are_restored() -> None:
     module.train()
     module[1].eval()
     load_module(module, shape)
-    assert module.training and not module[1].training and module[11].training
+    assert [module.training, module[1].training, module[11].training] == [True, False, True]
 
 
 def test_half_and_double_modules_are_read_as_float32() -> None:
@@ -174,7 +175,10 @@ class Gelu(nn.Module):
 
 
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "another activation": (lambda x: F.silu(x), r"silu uses aten\.silu\.default, which is not supported; supported are"),
+    "another activation": (
+        lambda x: F.silu(x),
+        r"silu uses aten\.silu\.default, which is not supported; supported are",
+    ),
     "a gate": (lambda x: x * F.relu(x), r"mul must not combine two activations by mul"),
     "a clip not at zero": (lambda x: x.clamp(-1, 1), r"clamp \(clamp\) must clip at 0 from below"),
     "mirrored padding": (lambda x: F.pad(x, (1, 1, 1, 1), "reflect"), r"padding mode 'reflect' is not supported"),
@@ -196,7 +200,10 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
         lambda x: F.conv_transpose2d(x, torch.ones(4, 4, 2, 2)),
         r"uses aten\.conv_transpose2d\.input",
     ),
-    "its own batch's statistics": (lambda x: F.batch_norm(x, None, None, training=True), "must use its running statistics"),
+    "its own batch's statistics": (
+        lambda x: F.batch_norm(x, None, None, training=True),
+        "must use its running statistics",
+    ),
     "a fresh dropout": (lambda x: F.dropout(x, 0.5, training=True), r"call model\.eval\(\) before exporting"),
 }
 
@@ -304,7 +311,9 @@ def test_nothing_pickled_is_run(archive: bytes, tmp_path: Path) -> None:
 
     path = rewrite(archive, tmp_path / "bomb.pt2", replace)
     load = edit_config(path.read_bytes(), tmp_path / "pickled.pt2", lambda entry: entry.update(use_pickle=True))
-    with pytest.raises(ModelError, match=r"4\.weight is stored as a pickle, which can run code and is not read; save it"):
+    with pytest.raises(
+        ModelError, match=r"4\.weight is stored as a pickle, which can run code and is not read; save it"
+    ):
         load_pt2(load)
     legacy = rewrite(archive, tmp_path / "legacy.pt2", lambda n, d: None if "config.json" in n else replace(n, d))
     with zipfile.ZipFile(legacy, "a") as file:
@@ -369,12 +378,10 @@ def test_compressed_and_incomplete_archives_are_refused(archive: bytes, tmp_path
 
 
 def load_or_refuse(data: bytes, path: Path) -> None:
+    """What loads must run; any error but a `ModelError` fails the test."""
     path.write_bytes(data)
-    try:
+    with contextlib.suppress(ModelError):
         graph = load_pt2(path)
-    except ModelError as error:
-        assert str(error)
-    else:
         forward(graph, torch.zeros(1, *graph.input_shape))
 
 
