@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +17,13 @@ from .errors import UsageError
 from .schemes import FIX4, FIX8, POT4, Scheme, scheme_named
 
 CLASSIC = (POT4, FIX4, FIX8)
+
+
+def _percent(text: str) -> Fraction:
+    """A plain decimal number, exactly."""
+    if not re.fullmatch(r"\s*\d{1,3}(\.\d{0,12})?\s*", text):
+        raise ValueError(text)
+    return Fraction(text)
 
 
 @dataclass(frozen=True)
@@ -33,18 +41,16 @@ class Ratio:
                 numbers = text.split(":")
                 if len(numbers) != len(CLASSIC):
                     raise UsageError(f"ratio must have three numbers (PoT4:Fixed4:Fixed8), not {text!r}; or name the schemes")
-                shares = tuple(zip(CLASSIC, map(Fraction, numbers), strict=True))
+                shares = tuple(zip(CLASSIC, map(_percent, numbers), strict=True))
             else:
                 pairs = [part.split(":") for part in parts]
-                shares = tuple((scheme_named(name), Fraction(number)) for name, number in pairs)
-        except (ValueError, ZeroDivisionError):
+                shares = tuple((scheme_named(name), _percent(number)) for name, number in pairs)
+        except ValueError:
             raise UsageError(f"ratio must be like 60:35:5 or pot3:70,fix4:25,fix8:5, not {text!r}") from None
         return Ratio(shares).verified(text)
 
     def verified(self, text: str) -> Ratio:
         """Check the shares; `text` is what the user wrote."""
-        if any(share < 0 for _, share in self.shares):
-            raise UsageError(f"ratio must not have negative shares, as {text!r} has")
         names = [scheme.name for scheme, _ in self.shares]
         if len(set(names)) < len(names):
             raise UsageError(f"ratio must name each scheme once, not as in {text!r}")

@@ -1,0 +1,39 @@
+# `make demo` and `make test` are all a newcomer needs; both make the environment first.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo test bench accuracy clean
+
+help:
+	@echo "make demo      environment, then quantize the embedded digits network"
+	@echo "make test      environment, then style, types, tests, executed documentation"
+	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
+	@echo "make accuracy  the accuracy table; DATA=folder with the CIFAR-10 files"
+	@echo "make clean     remove the environment and everything built"
+
+$(STAMP): pyproject.toml constraints.txt
+	@echo "== environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@echo "== ilmpq quantize digits"
+	$(BIN)/ilmpq quantize digits --out runs/digits
+
+test: $(STAMP)
+	$(BIN)/python scripts/check.py
+
+bench: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
+	$(BIN)/python scripts/bench_ptq.py
+
+accuracy: $(STAMP)
+	$(BIN)/python scripts/accuracy.py --data $(DATA)
+
+clean:
+	rm -rf $(VENV) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
