@@ -175,7 +175,8 @@ def test_batch_norm_folds_and_leaves_its_statistics_with_the_layer() -> None:
     s.put("relu1", RELU)
     raw = s.head()
     done = check(raw)
-    assert names(done) == ["input", "conv1", "pool", "flat", "fc"] and done["conv1"].relu
+    assert names(done) == ["input", "conv1", "pool", "flat", "fc"]
+    assert done["conv1"].relu
     np.testing.assert_array_equal(done.statistics["conv1"].mean, raw.statistics["bn1"].mean)
 
 
@@ -194,7 +195,9 @@ def test_batch_norm_without_a_layer_becomes_a_depthwise_convolution() -> None:
     s.batch_norm("norm")
     s.put("relu", RELU)
     done = check(s.head())
-    assert done["norm"].op is Op.CONV and done["norm"].groups == 4 and done["norm"].relu
+    assert done["norm"].op is Op.CONV
+    assert done["norm"].groups == 4
+    assert done["norm"].relu
 
 
 def test_shared_convolution_keeps_its_output_unclipped() -> None:
@@ -203,7 +206,9 @@ def test_shared_convolution_keeps_its_output_unclipped() -> None:
     s.put("relu", RELU)
     s.put("sum", Op.ADD, "conv1", "relu")
     done = check(s.head())
-    assert not done["conv1"].relu and done["relu"].groups == 4 and done["sum"].inputs == ("relu", "conv1")
+    assert not done["conv1"].relu
+    assert done["relu"].groups == 4
+    assert done["sum"].inputs == ("relu", "conv1")
 
 
 def test_addition_goes_to_the_deeper_layer_whatever_the_order() -> None:
@@ -215,11 +220,9 @@ def test_addition_goes_to_the_deeper_layer_whatever_the_order() -> None:
         s.put("sum", Op.ADD, *order)
         s.put("relu", RELU)
         done = check(s.head())
-        assert (
-            done["deep"].skip == "short"
-            and done["deep"].relu
-            and names(done).index("short") < names(done).index("deep")
-        )
+        assert done["deep"].skip == "short"
+        assert done["deep"].relu
+        assert names(done).index("short") < names(done).index("deep")
 
 
 def test_addition_without_a_layer_becomes_an_identity_convolution() -> None:
@@ -228,7 +231,8 @@ def test_addition_without_a_layer_becomes_an_identity_convolution() -> None:
     s.put("m", Op.MAX_POOL, "a", window=Window((3, 3), (1, 1), (1, 1, 1, 1)))
     s.put("sum", Op.ADD, "a", "m")
     done = check(s.head())
-    assert done["sum"].inputs == ("m", "a") and (done.parameters["sum"].weight == 1).all()
+    assert done["sum"].inputs == ("m", "a")
+    assert (done.parameters["sum"].weight == 1).all()
 
 
 def test_chain_of_additions_and_doubling() -> None:
@@ -262,7 +266,8 @@ def test_relu_moves_before_pools_flattening_and_concatenation() -> None:
     s.linear("fc", 3)
     done = check(s.graph())
     assert names(done) == ["input", "a", "b", "cat", "mp", "flat", "fc"]
-    assert done["a"].relu and done["b"].relu_max == 6.0
+    assert done["a"].relu
+    assert done["b"].relu_max == 6.0
 
 
 def test_repeated_relu_keeps_the_lower_top() -> None:
@@ -303,7 +308,8 @@ def test_batch_norm_of_a_vector_folds_backward_or_forward() -> None:
     s.batch_norm("b2")
     s.linear("l2", 3)
     done = check(s.graph())
-    assert names(done) == ["input", "flat", "l1", "l2"] and list(done.statistics) == ["l1"]
+    assert names(done) == ["input", "flat", "l1", "l2"]
+    assert list(done.statistics) == ["l1"]
 
 
 def test_vector_that_needs_a_layer_of_its_own_is_refused_by_name() -> None:
@@ -325,7 +331,8 @@ def test_dead_nodes_and_missing_biases() -> None:
     values = raw.parameters["live"]
     bare = replace(raw, parameters={**raw.parameters, "live": Parameters(values.weight, np.zeros(0, np.float32))})
     done = canonical(bare)
-    assert "dead" not in done.by_name and "dead" not in done.parameters
+    assert "dead" not in done.by_name
+    assert "dead" not in done.parameters
     np.testing.assert_array_equal(done.parameters["live"].bias, np.zeros(4, np.float32))
 
 
@@ -335,5 +342,5 @@ def test_folding_that_overflows_is_a_model_error() -> None:
     s.batch_norm("bn1")
     raw = s.head()
     huge = Parameters(np.full(4, 3e38, np.float32), np.zeros(4, np.float32))
-    with pytest.raises(ModelError, match="conv1 (weight|bias) must be finite"):
+    with pytest.raises(ModelError, match=r"conv1 (weight|bias) must be finite"):
         canonical(replace(raw, parameters={**raw.parameters, "bn1": huge}))
