@@ -28,8 +28,8 @@ def convert(program: OnnxProgram, input_shape: Sequence[int], budget: Budget) ->
     for node in program.nodes:
         if any(q in node.operation for q in _QUANTIZED):
             raise ModelError(
-                f"{program.name} must be the float network, but holds {node.operation} ({node.name or node.outputs[:1]}): "
-                "it is quantized already; give the file it was made from"
+                f"{program.name} must be the float network, but holds {node.operation} "
+                f"({node.name or node.outputs[:1]}): it is quantized already; give the file it was made from"
             )
     builder = GraphBuilder(program.name, input_shape, budget)
     state = _State(program, builder, {k: Constant(k, v) for k, v in program.constants.items()}, budget)

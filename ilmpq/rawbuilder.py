@@ -139,9 +139,7 @@ class GraphBuilder(GraphEmitter):
                 return self.arithmetic(name, operation, b, a)
             if operation == "sub":
                 return self.affine(name, b, -np.ones(()), a)
-        raise ModelError(
-            f"{name} ({operation}) must have an activation as its first operand; fold constants beforehand"
-        )
+        raise ModelError(f"{name} ({operation}) must have an activation as first operand; fold constants beforehand")
 
     def concat(self, name: str, values: Sequence[Value]) -> Value:
         if len(values) == 1:
@@ -151,8 +149,8 @@ class GraphBuilder(GraphEmitter):
         return self.emit(Node(self.unique(name), Op.CONCAT, tuple(map(self.settle, values))))
 
     def max_pool(
-        self, name: str, x: Value, kernel: tuple[int, int], stride: tuple[int, int], pad: Pads, dilation: tuple[int, int],
-        ceil: bool = False,
+        self, name: str, x: Value, kernel: tuple[int, int], stride: tuple[int, int], pad: Pads,
+        dilation: tuple[int, int], ceil: bool = False,
     ) -> Value:  # fmt: skip
         image = self._image(name, x)
         source = self.settle(replace(x, pad=NO_PAD, pad_value=0.0), x)
