@@ -1,0 +1,221 @@
+"""The pipeline end to end: determinism, resumption, given assignments, budgets, every kind of layer."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ilmpq import pipeline
+from ilmpq.assign import Rule
+from ilmpq.calibrate import Streams
+from ilmpq.emulate import Emulator, float_logits
+from ilmpq.errors import AccuracyMissed, UsageError
+from ilmpq.job import Job
+from ilmpq.options import Effort, Options
+from ilmpq.preprocess import Preprocess
+from ilmpq.reporter import Silent
+from ilmpq.rowquant import QuantModel
+from ilmpq.runfolder import RunFolder
+from ilmpq.schemes import FIX8, scheme_named
+from nets import concat_net, images, residual_net
+
+QUICK = Options(effort=Effort.FAST, calib_images=32, val_images=50)
+
+
+class Interrupting(Silent):
+    """A reporter that is interrupted after some steps."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def advance(self, steps=1):
+        self.steps -= 1
+        if self.steps < 0:
+            raise KeyboardInterrupt
+
+
+def model_bytes(path):
+    return (path / "model.safetensors").read_bytes()
+
+
+def quantize_graph(graph, tmp_path, options, dataset=None):
+    """Run the layers of a graph that no loader makes."""
+    _, *size = graph.input_shape
+    job = Job(graph, "test", "test", None, Preprocess(graph.input_shape, None, (0.0,) * 3, (1.0,) * 3), None, None, options)
+    run = RunFolder.begin(tmp_path / "run", job.identity(), False)
+    x = torch.from_numpy(images(graph) if dataset is None else dataset)
+    plan = pipeline.make_plan(job, x, Silent())
+    return x, *pipeline.quantize_layers(job, x, plan, run, Silent())[:2]
+
+
+@pytest.mark.parametrize("effort", list(Effort))
+def test_the_same_seed_gives_the_same_bytes(tmp_path, effort, monkeypatch):
+    monkeypatch.setattr("ilmpq.tune.STEPS", 3)
+    options = replace(QUICK, effort=effort, seed=3)
+    for name in ("a", "b"):
+        pipeline.quantize("digits", tmp_path / name, options)
+    assert model_bytes(tmp_path / "a") == model_bytes(tmp_path / "b")
+    pipeline.quantize("digits", tmp_path / "c", replace(options, seed=4))
+    assert model_bytes(tmp_path / "a") != model_bytes(tmp_path / "c")
+
+
+@pytest.mark.parametrize("steps", [0, 1, 4, 7])
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.HIGH])
+def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, steps, effort, monkeypatch):
+    monkeypatch.setattr("ilmpq.tune.STEPS", 3)
+    options = replace(QUICK, effort=effort)
+    pipeline.quantize("digits", tmp_path / "whole", options)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.quantize("digits", tmp_path / "run", options, reporter=Interrupting(steps))
+    assert not (tmp_path / "run" / "summary.json").exists()
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    pipeline.quantize("digits", tmp_path / "run", options, resume=True)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+    assert not (tmp_path / "run" / ".partial").exists()
+
+
+def test_an_interrupted_run_leaves_an_earlier_result_alone(tmp_path):
+    pipeline.quantize("digits", tmp_path, QUICK)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != "log.txt"}
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.quantize("digits", tmp_path, replace(QUICK, seed=9), reporter=Interrupting(2))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != "log.txt"} == before
+
+
+def test_resuming_with_other_options_or_nothing_begun_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="cannot be resumed: nothing was begun"):
+        pipeline.quantize("digits", tmp_path / "new", QUICK, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.quantize("digits", tmp_path / "run", QUICK, reporter=Interrupting(2))
+    with pytest.raises(UsageError, match="another ratio"):
+        pipeline.quantize("digits", tmp_path / "run", replace(QUICK, ratio="50:45:5"), resume=True)
+
+
+def test_an_edited_assignment_is_followed_to_the_row(tmp_path):
+    pipeline.quantize("digits", tmp_path / "a", QUICK)
+    lines = (tmp_path / "a" / "rows.csv").read_text().splitlines()
+    assert lines[0] == "layer,row,scheme,sensitivity,error"
+    edited = [line.replace("fix8", "pot3") for line in lines]
+    edited[1] = "conv1,0,fix6,0,0"
+    (tmp_path / "rows.csv").write_text("\n".join(edited))
+    options = replace(QUICK, assignment=str(tmp_path / "rows.csv"))
+    model = pipeline.quantize("digits", tmp_path / "b", options).model
+    found = [s for layer in model.layers.values() for s in layer.rows.scheme]
+    assert found == [scheme_named(line.split(",")[2]).ident for line in edited[1:]]
+
+
+@pytest.mark.parametrize("granularity", ["row", "layer"])
+def test_a_budget_of_bits_is_kept(tmp_path, granularity):
+    options = replace(QUICK, budget="avg-bits=4.5", granularity=granularity)
+    results = pipeline.quantize("digits", tmp_path, options)
+    assert 4.0 <= results.model.average_weight_bits() <= 4.5
+    kinds = [len(set(layer.rows.scheme) & {FIX8.ident}) for layer in results.model.layers.values()]
+    assert any(kinds)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["ratio"] is None
+    assert summary["budget"] == "avg-bits=4.5"
+
+
+def test_the_ratio_is_met_in_every_layer(tmp_path):
+    for rule in Rule:
+        results = pipeline.quantize("digits", tmp_path / rule.value, replace(QUICK, assign=rule))
+        for layer in results.model.layers.values():
+            counts = np.bincount(layer.rows.scheme, minlength=3)
+            assert tuple(counts) == {16: (10, 5, 1), 32: (19, 11, 2), 10: (6, 4, 0)}[layer.rows.rows]
+
+
+def test_a_missed_accuracy_is_told_after_the_results_are_written(tmp_path):
+    options = replace(QUICK, ratio="fix2:100", max_drop=1.0)
+    with pytest.raises(AccuracyMissed, match="accuracy drops by"):
+        pipeline.quantize("digits", tmp_path, options)
+    assert RunFolder.open(tmp_path).summary()["accuracy_quantized"] < 95
+
+
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.NORMAL])
+@pytest.mark.parametrize("make", [residual_net, concat_net])
+def test_every_kind_of_layer_comes_close_to_float_in_eight_bits(tmp_path, make, effort):
+    graph = make()
+    options = Options(effort=effort, ratio="fix8:100", act_bits="8")
+    x, model, _ = quantize_graph(graph, tmp_path, options)
+    exact, logits = float_logits(graph, x).flatten(1), Emulator(model)(x).flatten(1)
+    noise = ((exact - logits) ** 2).mean() / exact.var()
+    assert noise < 0.003  # 8 bits everywhere: a few quantization steps
+
+
+@pytest.mark.parametrize("make", [residual_net, concat_net])
+def test_error_feedback_is_better_than_nearest_levels(tmp_path, make):
+    noise = {}
+    for effort in (Effort.FAST, Effort.NORMAL):
+        graph = make()
+        x, model, _ = quantize_graph(graph, tmp_path / effort.value, Options(effort=effort, ratio="60:35:5", act_bits="8"))
+        noise[effort] = float(((float_logits(graph, x) - Emulator(model)(x)) ** 2).mean())
+    assert noise[Effort.NORMAL] < noise[Effort.FAST]
+
+
+def test_dead_rows_survive(tmp_path):
+    graph = residual_net()
+    for name, row in (("conv1", 3), ("depthwise", 0), ("fc", 2)):
+        graph.parameters[name].weight[row] = 0
+    graph.parameters["conv2"].weight[...] = 0
+    _, model, _ = quantize_graph(graph, tmp_path, Options(effort=Effort.NORMAL))
+    for name, row in (("conv1", 3), ("depthwise", 0), ("fc", 2)):
+        assert not model.layers[name].rows.codes[row].any()
+        np.testing.assert_allclose(model.layers[name].bias[row], graph.parameters[name].bias[row], rtol=1e-5)
+    assert not model.layers["conv2"].rows.codes.any()
+
+
+def test_a_tiny_row_with_a_large_bias_fits_the_accumulator(tmp_path):
+    graph = residual_net()
+    graph.parameters["fc"].weight[1] *= 1e-12
+    graph.parameters["fc"].bias[1] = 5.0
+    x, model, _ = quantize_graph(graph, tmp_path, Options())
+    np.testing.assert_allclose(Emulator(model)(x)[:, 1].numpy(), 5.0, rtol=1e-4)
+
+
+def test_images_that_are_all_black_are_survived(tmp_path):
+    graph = residual_net()
+    x, model, _ = quantize_graph(graph, tmp_path, Options(), np.zeros((8, 3, 8, 8), np.float32))
+    assert np.isfinite(Emulator(model)(x).numpy()).all()
+
+
+def test_permuting_a_layers_rows_permutes_its_codes(tmp_path):
+    graph = residual_net()
+    _, model, _ = quantize_graph(graph, tmp_path / "a", Options())
+    order = np.random.default_rng(0).permutation(5)
+    values = graph.parameters["fc"]
+    permuted = type(values)(values.weight[order].copy(), values.bias[order].copy())
+    other = replace(graph, parameters={**graph.parameters, "fc": permuted})
+    _, again, _ = quantize_graph(other, tmp_path / "b", Options())
+    np.testing.assert_array_equal(again.layers["fc"].rows.codes, model.layers["fc"].rows.codes[order])
+
+
+def test_the_streams_agree_with_the_emulator(tmp_path):
+    """Calibration carries codes node by node; the emulator runs the whole network: same logits inputs, same scales."""
+    for make in (residual_net, concat_net):
+        graph = make()
+        x, model, _ = quantize_graph(graph, tmp_path / graph.name, Options())
+        bits = {k: v.input_bits for k, v in model.layers.items()}
+        streams = Streams(graph, x, bits)
+        seen = {}
+        Emulator(model)(x, lambda node, value, seen=seen: seen.__setitem__(node.name, value))
+        for node in graph.nodes:
+            streams.advance(node, model.layers.get(node.name))
+            if node.name in streams._codes and node.weighted:
+                stored = model.tensor(node.name)
+                assert stored == streams.tensors[streams.group[node.name]]
+                codes = (seen[node.name] / stored.scale).round()
+                off = (codes - streams._codes[node.name].float()).abs()
+                assert off.max() <= 1
+                assert (off > 0).float().mean() < 0.002  # sums within float rounding of a tie
+
+
+def test_a_run_folder_evaluates_without_the_checkpoint(tmp_path):
+    results = pipeline.quantize("digits", tmp_path, QUICK)
+    evaluation, summary = pipeline.evaluate_run(tmp_path, None, None)
+    assert evaluation.images == 500
+    assert summary["accuracy_quantized"] == evaluation.accuracy_quantized
+    assert QuantModel.load(tmp_path / "model.safetensors").graph.to_json() == results.model.graph.to_json()
+    again, _ = pipeline.evaluate_run(tmp_path, "digits", 50)
+    assert again.kl_to_float == pytest.approx(results.evaluation.kl_to_float, rel=1e-3)  # batches of another size
