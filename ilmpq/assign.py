@@ -6,9 +6,10 @@ scheme. `under_budget` instead gives every row of every layer its scheme under a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def random(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) -
     return choice
 
 
-class Rule(str, Enum):
+class Rule(StrEnum):
     """The rules by name, as `--assign` takes them."""
 
     EXACT = "exact"
@@ -166,11 +167,13 @@ def under_budget(
     """
     least, most = min(s.bits for s in schemes), max(s.bits for s in schemes)
     if not least <= average_bits <= most:
-        raise UsageError(f"budget must be between {least} and {most} average bits for these schemes, not {average_bits:g}")
+        raise UsageError(
+            f"budget must be between {least} and {most} average bits for these schemes, not {average_bits:g}"
+        )
     units: list[tuple[str, int]] = []  # (layer, row), or (layer, -1) for the whole layer
-    steps: list[tuple[float, int, int, float]] = []  # (-saving per bit, unit, scheme, bits added)
+    steps: list[tuple[float, int, int, int]] = []  # (-saving per bit, unit, scheme, bits added)
     current: list[int] = []
-    spent, total = 0.0, 0.0
+    spent = total = 0
     for layer, cost in costs.items():
         table = cost.sum(axis=0, keepdims=True) if by_layer else cost
         weights = sizes[layer] * (len(cost) if by_layer else 1)
@@ -181,7 +184,7 @@ def under_budget(
             current.append(hull[0])
             spent += schemes[hull[0]].bits * weights
             total += weights
-            for a, b in zip(hull, hull[1:], strict=False):
+            for a, b in itertools.pairwise(hull):
                 added = (schemes[b].bits - schemes[a].bits) * weights
                 steps.append((-(values[a] - values[b]) / added, unit, b, added))
     for _, unit, scheme, added in sorted(steps):

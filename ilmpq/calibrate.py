@@ -27,6 +27,7 @@ FACTORS = np.linspace(0.1, 1.0, 61)
 CHUNK_VALUES = 1 << 23  # float values of unfolded columns held at once (32 MB)
 COLUMNS_PER_INPUT = 256  # columns kept per matrix row and column, and in all so many that the products stay below
 COLUMN_MACS = 4e11
+CONSTANT = 1e-5  # variance over mean square below which an input counts as constant
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Histogram:
 
 
 def choose_scale(histogram: Histogram, stored: TensorFormat, read: TensorFormat) -> float:
-    """The scale of a stored tensor such that its widest reader sees its best step.
+    """The scale of a stored tensor such that its narrowest reader sees its best step.
 
     A tensor stored in more bits than it is read gets the reader's step divided by the largest power of two that still
     lets the stored codes cover the whole range.
@@ -196,11 +197,12 @@ class Streams:
             self._store(node, self._images)
         elif node.op in MOVES:
             for stream in (self._float, self._codes):
-                moved = run_before_clip(node, [stream[i].float() for i in node.inputs])
-                stream[node.name] = moved.to(stream[node.inputs[0]].dtype)
+                if node.inputs[0] in stream:
+                    moved = run_before_clip(node, [stream[i].float() for i in node.inputs])
+                    stream[node.name] = moved.to(stream[node.inputs[0]].dtype)
         else:
             self._float[node.name] = self._float_output(node)
-            if node is not self.graph.output:
+            if self.group[node.name] in self.formats:  # logits are not stored
                 self._store(node, self._quantized_output(node, layer))
         for stream in (self._float, self._codes):
             for source in node.inputs:
@@ -246,7 +248,7 @@ class Streams:
             if group not in self._histograms:
                 self._histograms[group] = Histogram.of(values)
             readers = [n for n in self.graph.weighted if self.group[n.inputs[0]] == group]
-            bits = max((self.bits[n.name] for n in readers), default=stored.bits)
+            bits = min((self.bits[n.name] for n in readers), default=stored.bits)
             scale = choose_scale(self._histograms[group], stored, stored.narrowed(bits))
             self.tensors[group] = TensorQuant(stored, scale)
         self._codes[node.name] = to_codes(values, self.tensors[group])
@@ -303,7 +305,15 @@ class Moments:
         mean, target_mean = (total / self._kept for total in self._kept_sums)
         hessian = second / self._kept - (mean[:, :, None] * mean[:, None, :]).astype(np.float32)
         cross = self._cross / self._kept - (mean[:, :, None] * target_mean[:, None, :]).astype(np.float32)
-        return LayerStatistics(hessian, cross, self._sums[0] / self._count, self._sums[1] / self._count)
+        energy = np.einsum("gkk->gk", second) / self._kept
+        constant = (
+            np.einsum("gkk->gk", hessian) <= CONSTANT * energy
+        )  # what float32 sums leave of an input that never varies
+        hessian[constant] = 0
+        hessian.transpose(0, 2, 1)[constant] = 0
+        cross[constant] = 0
+        input_mean, target_mean = (total / self._count for total in self._sums)
+        return LayerStatistics(*(m.astype(np.float32) for m in (hessian, cross, input_mean, target_mean)))
 
 
 def layer_weights(graph: Graph, node: Node, layer: LayerQuant) -> Weights:

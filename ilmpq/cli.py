@@ -26,7 +26,9 @@ Run = Annotated[Path, typer.Argument(help="a RUN folder that `ilmpq quantize` ma
 Arch = Annotated[str | None, typer.Option(help="architecture's name, or package.module:callable (its code is run)")]
 InputShape = Annotated[str | None, typer.Option(help="channels,height,width of the input; default: the architecture's")]
 Preset = Annotated[str | None, typer.Option(help="preprocessing: imagenet, cifar10, mnist, fashion_mnist, none")]
-Mean = Annotated[str | None, typer.Option(help="mean per channel of pixels scaled to 0…1, for example 0.485,0.456,0.406")]
+Mean = Annotated[
+    str | None, typer.Option(help="mean per channel of pixels scaled to 0…1, for example 0.485,0.456,0.406")
+]
 Std = Annotated[str | None, typer.Option(help="standard deviation per channel, likewise")]
 ActBits = Annotated[str, typer.Option(help="activation bits 4…8; per layer: 4,fc=8,layer3.*=5")]
 RatioOption = Annotated[str, typer.Option(help="rows in percent: PoT4:Fixed4:Fixed8, or pot3:70,fix4:25,fix8:5")]
@@ -66,9 +68,9 @@ def quantize(
 ) -> None:
     """Quantize a trained network and write a RUN folder."""
     from . import pipeline
+    from .assign import Rule
     from .console import Terminal, layers_table, totals
     from .options import Effort, Options, choice
-    from .assign import Rule
 
     _use_threads(threads)
     options = Options(

@@ -175,7 +175,7 @@ def _checked_labels(path: Path, y: NDArray[Any], count: int, classes: int | None
 def digits_split() -> tuple[NDArray[np.uint8], Labels, NDArray[np.uint8], Labels]:
     """Images (N×1×8×8, 0 … 16) and labels of the training part, then of the test part: always the same split."""
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError:
         raise UsageError("digits come with scikit-learn, which is not installed: pip install scikit-learn") from None
     source = load_digits()

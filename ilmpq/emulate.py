@@ -40,9 +40,9 @@ class Emulator:
         return forward(self._model.graph, images, self._weights, after=store, read=self._read)
 
     def _stored(self, node: Node, value: Tensor) -> Tensor:
-        if node is self._model.graph.output or node.op in MOVES:
+        tensor = self._model.tensors.get(self._group[node.name])
+        if tensor is None or node.op in MOVES:  # logits stay real, moves carry what is rounded already
             return value
-        tensor = self._model.tensors[self._group[node.name]]
         return to_codes(value, tensor).float().mul_(tensor.scale)
 
     def _read(self, node: Node, value: Tensor) -> Tensor:

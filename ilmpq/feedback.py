@@ -135,7 +135,7 @@ def _refit_scale(codes: Array, pull: Array, target: Array, scale: Array, hessian
 
 def _sweep(codes: Array, gradient: Array, scale: Array, segments: Segments, hessian: Array) -> bool:
     """One pass over all columns in place; whether any code changed. `gradient` is consumed."""
-    groups, size, _ = codes.shape
+    _groups, size, _ = codes.shape
     changed = False
     inverse = 1 / scale
     for start in range(0, size, BLOCK):
@@ -145,7 +145,7 @@ def _sweep(codes: Array, gradient: Array, scale: Array, segments: Segments, hess
         for j in range(start, stop):
             curvature = hessian[:, j, j, None]
             step = np.divide(here[:, j - start], curvature, out=np.zeros_like(scale), where=curvature > 0)
-            new = round_segments(codes[:, j] - step * inverse, segments)
+            new = round_segments(np.asarray(codes[:, j] - step * inverse, np.float32), segments)
             delta = (new - codes[:, j]) * scale
             codes[:, j] = new
             if delta.any():

@@ -102,6 +102,6 @@ def read_image(path: Path, preprocess: Preprocess) -> FloatArray:
         raise UsageError(f"{path}: {error}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UsageError(f"{path} has too many pixels for a photograph; remove it or make it smaller") from None
-    except Exception as error:  # noqa: BLE001 - a decoder of damaged bytes may raise anything
+    except Exception as error:
         reason = "its format is not known" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UsageError(f"{path} cannot be read as an image ({reason}); repair or remove it") from None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float32]
 Shape = tuple[int, ...]
 
 
-class Op(str, Enum):
+class Op(StrEnum):
     """What a node computes."""
 
     INPUT = "input"
@@ -256,11 +256,11 @@ def _rows(graph: Graph, node: Node) -> int:
 def _infer_shapes(graph: Graph) -> dict[str, Shape]:
     shapes: dict[str, Shape] = {}
     for node in graph.nodes:
-        shapes[node.name] = _output_shape(graph, node, [shapes[i] for i in node.inputs])
+        shapes[node.name] = output_shape(graph, node, [shapes[i] for i in node.inputs])
     return shapes
 
 
-def _output_shape(graph: Graph, node: Node, sources: list[Shape]) -> Shape:
+def output_shape(graph: Graph, node: Node, sources: list[Shape]) -> Shape:
     """Shape of a node's output from those of its inputs; a `ModelError` names the node when they do not fit."""
     if node.op is Op.INPUT:
         return graph.input_shape
@@ -337,7 +337,9 @@ def _verify(graph: Graph, canonical: bool) -> None:
             if array.dtype != np.float32:
                 raise InvariantError(f"{name} {label} must be float32, not {array.dtype}")
             if not np.isfinite(array).all():
-                raise ModelError(f"{name} {label} must be finite, but it has NaN or infinite values: the checkpoint is damaged")
+                raise ModelError(
+                    f"{name} {label} must be finite, but it has NaN or infinite values: the checkpoint is damaged"
+                )
         if canonical and values.bias.shape != values.weight.shape[:1]:
             raise InvariantError(f"{name} bias must have one value per row")
     _ = graph.shapes

@@ -6,6 +6,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .container import read_container, write_container
 from .errors import InvariantError, ModelError
 from .graph import Graph, OutputStatistics, Parameters
@@ -16,7 +19,7 @@ VERSION = 1
 
 def save_graph(graph: Graph, path: Path) -> None:
     """Write structure, parameters and batch-norm statistics."""
-    arrays = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     for name, values in graph.parameters.items():
         arrays |= {f"{name}/weight": values.weight, f"{name}/bias": values.bias}
     for name, statistics in graph.statistics.items():

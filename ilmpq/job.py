@@ -130,4 +130,6 @@ def make_images(job: Job, reporter: Reporter) -> np.ndarray[Any, np.dtype[np.flo
         done = share
 
     reporter.stage("synthesise", 100)
-    return synthesize(job.graph, job.preprocess, job.calibration_count, np.random.default_rng([job.options.seed, 1]), tell)
+    return synthesize(
+        job.graph, job.preprocess, job.calibration_count, np.random.default_rng([job.options.seed, 1]), tell
+    )

@@ -26,7 +26,7 @@ def load_npz(path: Path, wanted: Mapping[str, str]) -> dict[str, NDArray[Any]]:
             return {name: _read_array(path, archive, members[name]) for name in wanted}
     except UsageError:
         raise
-    except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise a dozen kinds on damaged bytes
+    except Exception as error:
         raise UsageError(
             f"{path} cannot be read as a .npz file ({str(error) or type(error).__name__}): "
             "it is damaged or cut short; make or copy it again"

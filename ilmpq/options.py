@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ def choice(kind: type[E], flag: str, text: str) -> E:
         raise UsageError(f"{flag} must be one of {', '.join(m.value for m in kind)}, not {text!r}") from None
 
 
-class Effort(str, Enum):
+class Effort(StrEnum):
     """How much CPU time rounding may take."""
 
     FAST = "fast"
@@ -139,7 +139,8 @@ def parse_act_bits(text: str, layers: Iterable[str] | None) -> tuple[int, dict[s
     >>> parse_act_bits("4,fc=8", ["conv1", "fc"])
     (4, {'fc': 8})
     """
-    general, overrides = 4, {}
+    general = 4
+    overrides: dict[str, int] = {}
     for part in text.split(","):
         pattern, equals, number = part.rpartition("=")
         try:

@@ -10,7 +10,6 @@ so that an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +21,12 @@ from .errors import AccuracyMissed, UsageError
 from .evaluate import Evaluation, evaluate
 from .files import write_json
 from .job import Job, make_images, open_job, open_validation, validation_batch
+from .options import Options
 from .plan import Plan, make_plan
+from .preprocess import Preprocess
 from .quantize import quantize_layer
 from .reporter import Reporter, Silent
-from .preprocess import Preprocess
 from .results import Results, evaluation_summary, save_results
-from .options import Options
 from .rowquant import LayerQuant, QuantModel
 from .rowsfile import LayerRows
 from .runfolder import SUMMARY, RunFolder
@@ -113,7 +112,9 @@ def quantize_layers(
                 statistics = streams.statistics(node, rng)
                 candidates = score_layer(graph, node, statistics, plan.schemes, options.settings)
                 chosen = plan.assign(node, candidates, rng)
-                result = quantize_layer(candidates, chosen, statistics, streams.input_scale(node), options.settings.sweeps)
+                result = quantize_layer(
+                    candidates, chosen, statistics, streams.input_scale(node), options.settings.sweeps
+                )
                 sensitivity = candidates.sensitivity()
                 run.save_layer(node.name, index, result, sensitivity, cpu_before + time.process_time() - clock)
             layer = LayerQuant(result.rows, result.bias, bits[node.name], streams.input_shift(node))
@@ -133,11 +134,15 @@ def evaluate_on(job: Job, model: QuantModel, images: torch.Tensor, reporter: Rep
             reporter.note(note)
         reporter.stage("evaluate", len(job.validation))
         return evaluate(job.graph, model, job.validation.batches(batch), reporter.advance)
-    return evaluate(job.graph, model, ((part.numpy(), None) for part in images[:SNR_IMAGES].split(batch)))
+    parts = [(images[i : i + batch].numpy(), None) for i in range(0, min(len(images), SNR_IMAGES), batch)]
+    return evaluate(job.graph, model, parts)
 
 
 def evaluate_run(
-    path: str | Path, val: str | None, val_images: int | None, reporter: Reporter = Silent()  # noqa: B008 (stateless)
+    path: str | Path,
+    val: str | None,
+    val_images: int | None,
+    reporter: Reporter = Silent(),  # noqa: B008 (stateless)
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Measure a RUN folder on labelled images (by default those it was made with); updates its summary."""
     run = RunFolder.open(Path(path))

@@ -35,7 +35,7 @@ def quantize_layer(
 
     `schemes` gives the scheme of each row (in the rows' own order) by identifier.
     """
-    groups, size, per_group = candidates.target.shape
+    groups, _size, per_group = candidates.target.shape
     index = {s.ident: i for i, s in enumerate(candidates.schemes)}
     pick = np.vectorize(index.__getitem__, otypes=[np.intp])(schemes).reshape(groups, per_group)
     codes = np.take_along_axis(candidates.codes, pick[None, :, None, :], axis=0)[0].astype(np.float32)

@@ -1,10 +1,10 @@
 """The ratio of number schemes: how many rows of a layer get which scheme.
 
-    >>> ratio = Ratio.parse("60:35:5")
-    >>> [f"{s.name} {n}" for s, n in ratio.counts(16)]
-    ['pot4 10', 'fix4 5', 'fix8 1']
-    >>> str(Ratio.parse("pot3:70,fix4:25,fix8:5"))
-    'pot3:70,fix4:25,fix8:5'
+>>> ratio = Ratio.parse("60:35:5")
+>>> [f"{s.name} {n}" for s, n in ratio.counts(16)]
+['pot4 10', 'fix4 5', 'fix8 1']
+>>> str(Ratio.parse("pot3:70,fix4:25,fix8:5"))
+'pot3:70,fix4:25,fix8:5'
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class Ratio:
             if parts is None:
                 numbers = text.split(":")
                 if len(numbers) != len(CLASSIC):
-                    raise UsageError(f"ratio must have three numbers (PoT4:Fixed4:Fixed8), not {text!r}; or name the schemes")
+                    raise UsageError(
+                        f"ratio must have three numbers (PoT4:Fixed4:Fixed8), not {text!r}; or name the schemes"
+                    )
                 shares = tuple(zip(CLASSIC, map(_percent, numbers), strict=True))
             else:
                 pairs = [part.split(":") for part in parts]

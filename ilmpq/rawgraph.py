@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import ModelError
 from .graph import FloatArray, Graph, Node, Op, OutputStatistics, Parameters, Shape, Window
-from .graph import _output_shape as output_shape
+from .graph import output_shape as output_shape
 from .untrusted import Budget
 
 Pads = tuple[int, int, int, int]

@@ -171,7 +171,9 @@ class QuantModel:
             units = np.abs(layer.bias / (layer.rows.scale.astype(np.float64) * self.input_scale(name)))
             if units.max(initial=0.0) >= BIAS_LIMIT:
                 row = int(units.argmax())
-                raise InvariantError(f"{name} row {row}: bias must be below 2^30 steps of the accumulator, not {units[row]:.3g}")
+                raise InvariantError(
+                    f"{name} row {row}: bias must be below 2^30 steps of the accumulator, not {units[row]:.3g}"
+                )
         return self
 
     def save(self, path: Path) -> None:

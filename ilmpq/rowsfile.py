@@ -25,7 +25,7 @@ class LayerRows:
 
     scheme: NDArray[np.uint8]
     sensitivity: NDArray[np.float64]
-    error: NDArray[np.float64]
+    error: NDArray[np.float32]
 
 
 def write_rows(path: Path, layers: Mapping[str, LayerRows]) -> None:
@@ -51,7 +51,9 @@ def read_assignment(path: Path, graph: Graph) -> dict[str, NDArray[np.uint8]]:
     reader = csv.DictReader(lines)
     missing = [c for c in COLUMNS[:3] if c not in (reader.fieldnames or ())]
     if missing:
-        raise UsageError(f"{path} must have the columns layer, row and scheme in its first line; {missing[0]} is missing")
+        raise UsageError(
+            f"{path} must have the columns layer, row and scheme in its first line; {missing[0]} is missing"
+        )
     rows = {n.name: graph.weight_shape(n)[0] for n in graph.weighted}
     result = {name: np.full(count, -1, np.int16) for name, count in rows.items()}
     for record in reader:

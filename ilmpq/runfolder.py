@@ -106,9 +106,11 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"{self.path / LOG} cannot be written: {error.strerror}") from None
 
-    def save_layer(self, name: str, index: int, result: LayerResult, sensitivity: NDArray[np.float64], cpu: float) -> None:
+    def save_layer(
+        self, name: str, index: int, result: LayerResult, sensitivity: NDArray[np.float64], cpu: float
+    ) -> None:
         """Keep a finished layer for `--resume`."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "codes": result.rows.codes,
             "scale": result.rows.scale,
             "scheme": result.rows.scheme,
@@ -160,5 +162,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path} is damaged: it must hold a JSON object; make the run again")
     return value
-
-

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,4 +124,5 @@ def nearest(x: NDArray[Real], scheme: Scheme) -> NDArray[Real]:
         rounded += rounded
         rounded = np.where(magnitude < 1.5, magnitude >= 0.5, rounded).astype(x.dtype, copy=False)
     np.minimum(rounded, scheme.top, out=rounded)
-    return np.copysign(rounded, x, out=rounded)
+    np.copysign(rounded, x, out=rounded)
+    return cast("NDArray[Real]", rounded)

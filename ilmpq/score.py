@@ -38,7 +38,6 @@ class Candidates:
     codes: NDArray[np.int8]
     error: Array
 
-
     def costs(self) -> NDArray[np.float64]:
         """`error` as rows × schemes."""
         return self.error.transpose(1, 2, 0).reshape(-1, len(self.schemes)).astype(np.float64)
@@ -46,7 +45,8 @@ class Candidates:
     def sensitivity(self) -> NDArray[np.float64]:
         """What each row loses for want of bits: its least error in the fewest bits beyond that in the most."""
         costs, bits = self.costs(), np.array([s.bits for s in self.schemes])
-        return costs[:, bits == bits.min()].min(axis=1) - costs[:, bits == bits.max()].min(axis=1)
+        few, most = costs[:, bits == bits.min()].min(axis=1), costs[:, bits == bits.max()].min(axis=1)
+        return np.asarray(few - most)
 
 
 def score_layer(
@@ -76,7 +76,7 @@ def rows_of(columns: NDArray[np.generic]) -> NDArray[np.generic]:
 def corrected_target(weight: Array, statistics: LayerStatistics, factor: Factor, strength: float) -> Array:
     """Weights moved towards those that map the quantized input to the float output best (ridge regression).
 
-        W* = W + strength·((C + λW)(H + λI)⁻¹ − W),  λ = DAMPING·mean(diag H)
+    W* = W + strength·((C + λW)(H + λI)⁻¹ − W),  λ = DAMPING·mean(diag H)
     """
     ridge = DAMPING * np.einsum("gkk->g", statistics.hessian)[:, None, None] / weight.shape[1]
     regressed = factor.solve(statistics.cross + ridge * weight)
@@ -117,9 +117,7 @@ def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, 
     return Candidates(tuple(schemes), target, best_scale, best_codes, best_error)
 
 
-def feedback_candidates(
-    target: Array, schemes: Sequence[Scheme], factor: Factor, count: int
-) -> Candidates:
+def feedback_candidates(target: Array, schemes: Sequence[Scheme], factor: Factor, count: int) -> Candidates:
     """Codes with error feedback at `count` scales per row and scheme; the scale with the least remaining error wins."""
     groups, size, rows = target.shape
     trials = [(i, f) for i, s in enumerate(schemes) for f in scale_factors(s, count)]

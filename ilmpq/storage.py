@@ -30,7 +30,7 @@ class TensorFormat:
 
     @property
     def high(self) -> int:
-        return 2 ** (self.bits - 1) - 1 if self.signed else 2**self.bits - 1
+        return (1 << self.bits - 1) - 1 if self.signed else (1 << self.bits) - 1
 
     @property
     def low(self) -> int:
@@ -93,7 +93,18 @@ def input_layers(graph: Graph) -> frozenset[str]:
 
 
 def layer_bits(graph: Graph, act_bits: int, overrides: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Array width of every weighted layer's input: `act_bits`, 8 for the image, `overrides` by layer name."""
+    """Array width of every weighted layer's input: `act_bits`, or what `overrides` says for the layer's name.
+
+    Layers on the image see 8 bits, and so do layers of one weight per row (depthwise 1×1): these stand for a lone batch
+    norm, ReLU or addition, and two passes over one weight cost next to nothing.
+    """
     overrides = overrides or {}
     images = input_layers(graph)
-    return {n.name: WIDE if n.name in images else overrides.get(n.name, act_bits) for n in graph.weighted}
+    return {
+        n.name: WIDE if n.name in images or _one_weight(graph, n) else overrides.get(n.name, act_bits)
+        for n in graph.weighted
+    }
+
+
+def _one_weight(graph: Graph, node: Node) -> bool:
+    return graph.weight_shape(node)[1:] == (1, 1, 1) and node.groups > 1

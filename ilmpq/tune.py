@@ -1,13 +1,13 @@
 """Effort `high`: teach the quantized network the float network's answers on the calibration images, without labels.
 
-Learned are activation scales, row scales, biases and, by straight-through rounding, the codes themselves, each row
-within its scheme. The loss is KL(float ‖ quantized) of the logits on augmented images (flipped, shifted, mixed).
+Learned are activation scales, row scales and biases; codes stay as they are (learning them too, by straight-through
+rounding, overfits a few hundred images: docs/method.md). The loss is KL(float ‖ quantized) of the logits on augmented
+images (flipped, shifted, mixed).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -19,16 +19,16 @@ from .forward import Weights, forward
 from .graph import Graph, Node
 from .reporter import Reporter
 from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
-from .schemes import BY_IDENT, nearest
 from .storage import MOVES, TensorFormat, groups
 
 BATCH = 64
 STEPS = 1000
-RATES = {"step": 3e-3, "scale": 1e-3, "bias": 3e-3, "code": 1e-2}
+MIX = 0.5  # share of the images that are mixed with another
+STEP_RATE, SCALE_RATE, BIAS_RATE = 3e-3, 1e-3, 3e-3
 
 
 class Student(torch.nn.Module):
-    """The quantized network with everything learnable: logarithms of scales, biases in row steps, codes with a fraction."""
+    """The quantized network, learnable: logarithms of the scales, and biases in units of their row."""
 
     def __init__(self, model: QuantModel) -> None:
         super().__init__()
@@ -41,22 +41,19 @@ class Student(torch.nn.Module):
         )
         self.scale = torch.nn.ParameterDict()
         self.bias = torch.nn.ParameterDict()
-        self.code = torch.nn.ParameterDict()
+        self.codes: dict[str, Tensor] = {}
         self.unit: dict[str, Tensor] = {}
         for name, layer in model.layers.items():
             i = self.index[name]
             self.scale[i] = parameter(torch.from_numpy(layer.rows.scale).log())
             self.unit[name] = torch.from_numpy(layer.rows.scale * float(np.sqrt(layer.rows.codes.shape[1])))
             self.bias[i] = parameter(torch.from_numpy(layer.bias) / self.unit[name])
-            self.code[i] = parameter(torch.from_numpy(layer.rows.codes.astype(np.float32)))
+            self.codes[name] = torch.from_numpy(layer.rows.codes.astype(np.float32))
 
     def weights(self, node: Node) -> Weights:
         """Weight and bias as real tensors, differentiable."""
-        i, rows = self.index[node.name], self.model.layers[node.name].rows
-        free = self.code[i]
-        rounded = torch.from_numpy(round_rows(free.detach().numpy(), rows))
-        codes = free + (rounded - free).detach()
-        weight = codes * self.scale[i].exp()[:, None]
+        i = self.index[node.name]
+        weight = self.codes[node.name] * self.scale[i].exp()[:, None]
         return weight.view(self.model.graph.weight_shape(node)), self.bias[i] * self.unit[node.name]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -65,9 +62,9 @@ class Student(torch.nn.Module):
         return forward(graph, images, weights, after=self._store, read=self._read)
 
     def _store(self, node: Node, value: Tensor) -> Tensor:
-        if node is self.model.graph.output or node.op in MOVES:
-            return value
         name = self.group[node.name]
+        if name not in self.model.tensors or node.op in MOVES:
+            return value
         return fake_round(value, self.step[self.index[name]].exp(), self.model.tensors[name].format)
 
     def _read(self, node: Node, value: Tensor) -> Tensor:
@@ -87,8 +84,7 @@ class Student(torch.nn.Module):
         layers = {}
         for name, layer in self.model.layers.items():
             i = self.index[name]
-            codes = round_rows(self.code[i].detach().numpy(), layer.rows).astype(np.int8)
-            rows = RowQuant(codes, self.scale[i].detach().exp().numpy(), layer.rows.scheme)
+            rows = RowQuant(layer.rows.codes, self.scale[i].detach().exp().numpy(), layer.rows.scheme)
             bias = (self.bias[i].detach() * self.unit[name]).numpy()
             layers[name] = LayerQuant(rows, bias, layer.input_bits, layer.input_shift)
         return QuantModel(self.model.graph, layers, tensors, self.model.metadata).verify()
@@ -98,14 +94,6 @@ def fake_round(x: Tensor, step: Tensor, tensor: TensorFormat) -> Tensor:
     """Round to codes and back; the gradient passes where the code is not clamped, and reaches the step."""
     v = x / step
     return (v + (v.round() - v).detach()).clamp(tensor.low, tensor.high) * step
-
-
-def round_rows(codes: np.ndarray, rows: RowQuant) -> np.ndarray:
-    """Every row's nearest codes in its own scheme."""
-    result = np.empty_like(codes)
-    for scheme, members in rows.schemes():
-        result[members] = nearest(codes[members], scheme)
-    return result
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -123,17 +111,12 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     return share * out + (1 - share) * out[other]
 
 
-MIX = 0.5
-
-
 def tune(graph: Graph, model: QuantModel, images: Tensor, seed: int, reporter: Reporter) -> QuantModel:
     """The model after distillation."""
     rng = np.random.default_rng([seed, 5])
     student = Student(model)
-    named: Mapping[str, torch.nn.ParameterDict] = {
-        "step": student.step, "scale": student.scale, "bias": student.bias, "code": student.code
-    }
-    optimiser = torch.optim.Adam([{"params": list(p.values()), "lr": RATES[k]} for k, p in named.items() if RATES[k]])
+    rates = ((student.step, STEP_RATE), (student.scale, SCALE_RATE), (student.bias, BIAS_RATE))
+    optimiser = torch.optim.Adam([{"params": list(p.values()), "lr": rate} for p, rate in rates])
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: 0.5 * (1 + math.cos(math.pi * s / STEPS)))
     reporter.stage("tune", STEPS)
     order = rng.permutation(len(images))
@@ -145,7 +128,7 @@ def tune(graph: Graph, model: QuantModel, images: Tensor, seed: int, reporter: R
         teacher = float_logits(graph, batch)
         loss = F.kl_div(student(batch).log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         reporter.advance()

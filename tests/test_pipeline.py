@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from nets import concat_net, images, residual_net
 
 from ilmpq import pipeline
 from ilmpq.assign import Rule
@@ -19,7 +20,6 @@ from ilmpq.reporter import Silent
 from ilmpq.rowquant import QuantModel
 from ilmpq.runfolder import RunFolder
 from ilmpq.schemes import FIX8, scheme_named
-from nets import concat_net, images, residual_net
 
 QUICK = Options(effort=Effort.FAST, calib_images=32, val_images=50)
 
@@ -42,8 +42,10 @@ def model_bytes(path):
 
 def quantize_graph(graph, tmp_path, options, dataset=None):
     """Run the layers of a graph that no loader makes."""
-    _, *size = graph.input_shape
-    job = Job(graph, "test", "test", None, Preprocess(graph.input_shape, None, (0.0,) * 3, (1.0,) * 3), None, None, options)
+    _, *_size = graph.input_shape
+    job = Job(
+        graph, "test", "test", None, Preprocess(graph.input_shape, None, (0.0,) * 3, (1.0,) * 3), None, None, options
+    )
     run = RunFolder.begin(tmp_path / "run", job.identity(), False)
     x = torch.from_numpy(images(graph) if dataset is None else dataset)
     plan = pipeline.make_plan(job, x, Silent())
@@ -149,7 +151,9 @@ def test_error_feedback_is_better_than_nearest_levels(tmp_path, make):
     noise = {}
     for effort in (Effort.FAST, Effort.NORMAL):
         graph = make()
-        x, model, _ = quantize_graph(graph, tmp_path / effort.value, Options(effort=effort, ratio="60:35:5", act_bits="8"))
+        x, model, _ = quantize_graph(
+            graph, tmp_path / effort.value, Options(effort=effort, ratio="60:35:5", act_bits="8")
+        )
         noise[effort] = float(((float_logits(graph, x) - Emulator(model)(x)) ** 2).mean())
     assert noise[Effort.NORMAL] < noise[Effort.FAST]
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nets import residual_net
 
 from ilmpq.container import read_container, write_container
 from ilmpq.errors import InvariantError, ModelError
@@ -13,7 +14,6 @@ from ilmpq.options import Options
 from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
 from ilmpq.schemes import SCHEMES
 from ilmpq.storage import formats, layer_bits
-from nets import residual_net
 
 
 def random_model(seed=0):
@@ -47,9 +47,16 @@ def test_save_then_load_is_the_identity(tmp_path_factory, seed):
     assert dict(again.tensors) == dict(model.tensors)
     assert again.metadata == model.metadata
     for name, layer in model.layers.items():
-        for a, b in zip((layer.rows.codes, layer.rows.scale, layer.rows.scheme, layer.bias),
-                        (again.layers[name].rows.codes, again.layers[name].rows.scale, again.layers[name].rows.scheme,
-                         again.layers[name].bias), strict=True):
+        for a, b in zip(
+            (layer.rows.codes, layer.rows.scale, layer.rows.scheme, layer.bias),
+            (
+                again.layers[name].rows.codes,
+                again.layers[name].rows.scale,
+                again.layers[name].rows.scheme,
+                again.layers[name].bias,
+            ),
+            strict=True,
+        ):
             np.testing.assert_array_equal(a, b)
     again.save(path.with_name("again"))
     assert path.read_bytes() == path.with_name("again").read_bytes()

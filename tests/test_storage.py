@@ -1,9 +1,9 @@
 """Storage formats: who reads a tensor decides its width."""
 
 import pytest
+from nets import concat_net, residual_net
 
 from ilmpq.storage import TensorFormat, formats, groups, input_layers, layer_bits
-from nets import concat_net, residual_net
 
 
 def test_residual_tensors_are_wide_and_others_have_the_readers_bits():
@@ -38,7 +38,8 @@ def test_the_image_is_read_in_eight_bits_whatever_the_others_read():
 
 
 @pytest.mark.parametrize(
-    ("tensor", "low", "high"), [(TensorFormat(4, False), 0, 15), (TensorFormat(4, True), -7, 7), (TensorFormat(8, True), -127, 127)]
+    ("tensor", "low", "high"),
+    [(TensorFormat(4, False), 0, 15), (TensorFormat(4, True), -7, 7), (TensorFormat(8, True), -127, 127)],
 )
 def test_code_ranges(tensor, low, high):
     assert (tensor.low, tensor.high) == (low, high)
