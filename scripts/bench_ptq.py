@@ -40,7 +40,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 BATCH = 64  # of Brevitas' example
 REFERENCE = "brevitas GPTQ"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE"), "1")
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def main() -> int:
     if importlib.util.find_spec("brevitas") is None:
         print("error: brevitas must be installed for this comparison: `make bench` does that", file=sys.stderr)
         return 6
-    os.environ.update(ONE_THREAD)
+    os.environ.update(ENVIRONMENT)
     try:
         with tempfile.TemporaryDirectory() as folder:
             costs = measure(options, Path(folder))
