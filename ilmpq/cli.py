@@ -21,6 +21,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INTERRUPTED = 130  # the code typer turns Ctrl-C into
+
 Model = Annotated[str, typer.Argument(help="checkpoint (.pt .pth .th .safetensors), .pt2, .onnx, or the word digits")]
 Run = Annotated[Path, typer.Argument(help="a RUN folder that `ilmpq quantize` made")]
 Arch = Annotated[str | None, typer.Option(help="architecture's name, or package.module:callable (its code is run)")]
@@ -229,9 +231,10 @@ def main() -> None:
     except IlmpqError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("interrupted: finished layers are kept; the same command with --resume goes on", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            print("interrupted: finished layers are kept; the same command with --resume goes on", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

@@ -33,11 +33,13 @@ class Terminal:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Terminal:
-        self._progress.start()
+        if not self._progress.disable:
+            self._progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:
+            self._progress.stop()
 
     def stage(self, title: str, total: float) -> None:
         if not self.console.is_terminal:

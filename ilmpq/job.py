@@ -120,7 +120,7 @@ def make_images(job: Job, reporter: Reporter) -> np.ndarray[Any, np.dtype[np.flo
         "a few hundred real images give better accuracy"
         if has_statistics(job.graph)
         else "no --calib, and the network has no batch norm to tell what its images were like: calibration uses "
-        "synthetic shapes; real images (--calib FOLDER) will give much better accuracy"
+        "synthetic shapes; real images (--calib FOLDER) give better accuracy"
     )
     done = 0.0
 
