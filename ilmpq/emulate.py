@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .calibrate import layer_weights, read_codes, to_codes
+from .codes import layer_weights, read_codes, to_codes
 from .forward import Weights, forward
 from .graph import Graph, Node
 from .rowquant import QuantModel

@@ -61,7 +61,7 @@ def quantize(
     plan = make_plan(job, images, reporter)
     model, rows, cpu_before = quantize_layers(job, images, plan, run, reporter)
     if job.options.settings.tune:
-        model = tune(job.graph, model, images, job.options.seed, reporter)
+        model = tune(job.graph, model, images, job.options.seed, run.tuning_state, reporter)
     cpu_seconds = cpu_before + time.process_time() - clock
 
     evaluation = evaluate_on(job, model, images, reporter)

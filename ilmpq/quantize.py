@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibrate import LayerStatistics
 from .feedback import polish, round_segments
+from .moments import LayerStatistics
 from .rowquant import BIAS_LIMIT, RowQuant
 from .schemes import Scheme
 from .score import Candidates, rows_of

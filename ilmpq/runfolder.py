@@ -86,6 +86,11 @@ class RunFolder:
         if not os.access(self.path, os.W_OK):
             raise UsageError(f"{self.path} cannot be written: permission denied; choose another place with --out")
 
+    @property
+    def tuning_state(self) -> Path:
+        """Where tuning keeps its progress."""
+        return self._partial / "tuning.safetensors"
+
     def model(self) -> QuantModel:
         return QuantModel.load(self.path / MODEL)
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .calibrate import LayerStatistics
 from .feedback import Array, Factor, factorize, round_segments, round_with_feedback
 from .graph import Graph, Node
+from .moments import LayerStatistics
 from .options import EffortSettings
 from .schemes import Kind, Scheme
 

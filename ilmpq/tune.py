@@ -2,18 +2,24 @@
 
 Learned are activation scales, row scales and biases; codes stay as they are (learning them too, by straight-through
 rounding, overfits a few hundred images: docs/method.md). The loss is KL(float ‖ quantized) of the logits on augmented
-images (flipped, shifted, mixed).
+images (flipped, shifted, mixed). Every step draws its images from a generator of its own, so that a run that was
+interrupted goes on from its last saved step to the same result.
 """
 
 from __future__ import annotations
 
 import math
+import time
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from .container import read_container, write_container
 from .emulate import float_logits
 from .forward import Weights, forward
 from .graph import Graph, Node
@@ -22,50 +28,50 @@ from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
 from .storage import MOVES, TensorFormat, groups
 
 BATCH = 64
-STEPS = 1000
 MIX = 0.5  # share of the images that are mixed with another
-STEP_RATE, SCALE_RATE, BIAS_RATE = 3e-3, 1e-3, 3e-3
+RATES = {"step": 3e-3, "scale": 1e-3, "bias": 3e-3}  # Adam's, falling to 0 along a cosine
+MACS = 5e13  # multiplications to spend, forward and backward of both networks
+STEPS = (50, 1500)  # fewest and most steps
+BATCH_VALUES = 1 << 27  # activations of a batch kept for the gradient: bounds memory to about 1 GB
+SAVE_SECONDS = 30.0
+KIND, VERSION = "tuning state", 1
 
 
 class Student(torch.nn.Module):
-    """The quantized network, learnable: logarithms of the scales, and biases in units of their row."""
+    """The quantized network, learnable: logarithms of activation and row scales, and biases in units of their row."""
 
     def __init__(self, model: QuantModel) -> None:
         super().__init__()
         self.model = model
         self.group = groups(model.graph)
-        self.index = {name: str(i) for i, name in enumerate([*model.tensors, *model.layers])}
-        parameter = torch.nn.Parameter
-        self.step = torch.nn.ParameterDict(
-            {self.index[k]: parameter(torch.tensor(math.log(t.scale))) for k, t in model.tensors.items()}
-        )
-        self.scale = torch.nn.ParameterDict()
-        self.bias = torch.nn.ParameterDict()
-        self.codes: dict[str, Tensor] = {}
-        self.unit: dict[str, Tensor] = {}
-        for name, layer in model.layers.items():
-            i = self.index[name]
-            self.scale[i] = parameter(torch.from_numpy(layer.rows.scale).log())
-            self.unit[name] = torch.from_numpy(layer.rows.scale * float(np.sqrt(layer.rows.codes.shape[1])))
-            self.bias[i] = parameter(torch.from_numpy(layer.bias) / self.unit[name])
-            self.codes[name] = torch.from_numpy(layer.rows.codes.astype(np.float32))
-
-    def weights(self, node: Node) -> Weights:
-        """Weight and bias as real tensors, differentiable."""
-        i = self.index[node.name]
-        weight = self.codes[node.name] * self.scale[i].exp()[:, None]
-        return weight.view(self.model.graph.weight_shape(node)), self.bias[i] * self.unit[node.name]
+        self.tensor_index = {name: i for i, name in enumerate(model.tensors)}
+        edges = np.cumsum([0] + [layer.rows.rows for layer in model.layers.values()])
+        self.rows_of = {name: slice(a, b) for name, (a, b) in zip(model.layers, pairwise(edges), strict=True)}
+        self.codes = {k: torch.from_numpy(v.rows.codes.astype(np.float32)) for k, v in model.layers.items()}
+        scale = torch.from_numpy(np.concatenate([v.rows.scale for v in model.layers.values()]))
+        width = np.concatenate([np.full(v.rows.rows, v.rows.codes.shape[1]) for v in model.layers.values()])
+        self.unit = scale * torch.from_numpy(width).float().sqrt()
+        bias = torch.from_numpy(np.concatenate([v.bias for v in model.layers.values()]))
+        self.step = torch.nn.Parameter(torch.tensor([t.scale for t in model.tensors.values()]).log())
+        self.scale = torch.nn.Parameter(scale.log())
+        self.bias = torch.nn.Parameter(bias / self.unit)
 
     def forward(self, images: Tensor) -> Tensor:
         graph = self.model.graph
-        weights = {n.name: self.weights(n) for n in graph.weighted}
+        weights = {n.name: self._layer(n) for n in graph.weighted}
         return forward(graph, images, weights, after=self._store, read=self._read)
+
+    def _layer(self, node: Node) -> Weights:
+        """Weight and bias as real tensors, differentiable."""
+        rows = self.rows_of[node.name]
+        weight = self.codes[node.name] * self.scale[rows].exp()[:, None]
+        return weight.view(self.model.graph.weight_shape(node)), self.bias[rows] * self.unit[rows]
 
     def _store(self, node: Node, value: Tensor) -> Tensor:
         name = self.group[node.name]
         if name not in self.model.tensors or node.op in MOVES:
             return value
-        return fake_round(value, self.step[self.index[name]].exp(), self.model.tensors[name].format)
+        return fake_round(value, self.step[self.tensor_index[name]].exp(), self.model.tensors[name].format)
 
     def _read(self, node: Node, value: Tensor) -> Tensor:
         layer, name = self.model.layers[node.name], self.group[node.inputs[0]]
@@ -73,20 +79,17 @@ class Student(torch.nn.Module):
         read = stored.narrowed(layer.input_bits)
         if layer.input_shift == 0 and read == stored:
             return value
-        return fake_round(value, self.step[self.index[name]].exp() * 2.0**layer.input_shift, read)
+        return fake_round(value, self.step[self.tensor_index[name]].exp() * 2.0**layer.input_shift, read)
 
     def result(self) -> QuantModel:
         """The model as it stands."""
-        tensors = {
-            k: TensorQuant(t.format, float(np.float32(self.step[self.index[k]].detach().exp())))
-            for k, t in self.model.tensors.items()
-        }
+        step, scale, bias = (p.detach() for p in (self.step.exp(), self.scale.exp(), self.bias * self.unit))
+        tensors = {k: TensorQuant(t.format, float(step[self.tensor_index[k]])) for k, t in self.model.tensors.items()}
         layers = {}
         for name, layer in self.model.layers.items():
-            i = self.index[name]
-            rows = RowQuant(layer.rows.codes, self.scale[i].detach().exp().numpy(), layer.rows.scheme)
-            bias = (self.bias[i].detach() * self.unit[name]).numpy()
-            layers[name] = LayerQuant(rows, bias, layer.input_bits, layer.input_shift)
+            rows = self.rows_of[name]
+            quant = RowQuant(layer.rows.codes, scale[rows].numpy().copy(), layer.rows.scheme)
+            layers[name] = LayerQuant(quant, bias[rows].numpy().copy(), layer.input_bits, layer.input_shift)
         return QuantModel(self.model.graph, layers, tensors, self.model.metadata).verify()
 
 
@@ -97,7 +100,7 @@ def fake_round(x: Tensor, step: Tensor, tensor: TensorFormat) -> Tensor:
 
 
 def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
-    """Flip half of the images, shift each by up to an eighth, and mix half of them with another."""
+    """Flip half of the images, shift each by up to an eighth of its size, and mix a share `MIX` with another."""
     out = images.clone()
     flip = torch.from_numpy(rng.random(len(out)) < 0.5)
     out[flip] = out[flip].flip(3)
@@ -105,31 +108,64 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     for i in range(len(out)):
         dy, dx = (int(rng.integers(-r, r + 1)) for r in reach)
         out[i] = out[i].roll((dy, dx), (1, 2))
-    share = torch.from_numpy(np.where(rng.random(len(out)) < MIX, rng.beta(1.0, 1.0, len(out)), 1.0)).float()
+    share = torch.from_numpy(np.where(rng.random(len(out)) < MIX, rng.random(len(out)), 1.0)).float()
     share = share[:, None, None, None]
-    other = torch.from_numpy(rng.permutation(len(out)))
-    return share * out + (1 - share) * out[other]
+    return share * out + (1 - share) * out[torch.from_numpy(rng.permutation(len(out)))]
 
 
-def tune(graph: Graph, model: QuantModel, images: Tensor, seed: int, reporter: Reporter) -> QuantModel:
-    """The model after distillation."""
-    rng = np.random.default_rng([seed, 5])
+def schedule(graph: Graph, images: int) -> tuple[int, int]:
+    """Steps and images per step: what `MACS` pays for, within `STEPS`."""
+    values = sum(math.prod(s) for s in graph.shapes.values())
+    batch = max(1, min(BATCH, images, BATCH_VALUES // values))
+    per_step = 4 * batch * sum(graph.macs(n) for n in graph.weighted)  # teacher, student, and twice that backwards
+    return int(np.clip(MACS / per_step, *STEPS)), batch
+
+
+def tune(graph: Graph, model: QuantModel, images: Tensor, seed: int, state: Path, reporter: Reporter) -> QuantModel:
+    """The model after distillation; `state` is the file in which progress is kept."""
+    steps, batch = schedule(graph, len(images))
     student = Student(model)
-    rates = ((student.step, STEP_RATE), (student.scale, SCALE_RATE), (student.bias, BIAS_RATE))
-    optimiser = torch.optim.Adam([{"params": list(p.values()), "lr": rate} for p, rate in rates])
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: 0.5 * (1 + math.cos(math.pi * s / STEPS)))
-    reporter.stage("tune", STEPS)
-    order = rng.permutation(len(images))
-    for step in range(STEPS):
-        at = (step * BATCH) % len(images)
-        if at + BATCH > len(images):
-            order, at = rng.permutation(len(images)), 0
-        batch = augment(images[torch.from_numpy(order[at : at + BATCH])], rng)
-        teacher = float_logits(graph, batch)
-        loss = F.kl_div(student(batch).log_softmax(1), teacher.log_softmax(1), log_target=True, reduction="batchmean")
+    parameters = dict(student.named_parameters())
+    optimiser = torch.optim.Adam([{"params": [p], "lr": RATES[name]} for name, p in parameters.items()])
+    reporter.stage("tune", steps)
+    done = _restore(state, parameters, optimiser) if state.exists() else 0
+    reporter.advance(done)
+    saved = time.monotonic()
+    for step in range(done, steps):
+        rng = np.random.default_rng([seed, 5, step])
+        chosen = images[torch.from_numpy(rng.choice(len(images), batch, replace=False))]
+        examples = augment(chosen, rng)
+        teacher = float_logits(graph, examples).flatten(1).log_softmax(1)
+        answer = student(examples).flatten(1).log_softmax(1)
+        loss = F.kl_div(answer, teacher, log_target=True, reduction="batchmean")
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        for group, name in zip(optimiser.param_groups, parameters, strict=True):
+            group["lr"] = RATES[name] * 0.5 * (1 + math.cos(math.pi * step / steps))
         optimiser.step()
-        schedule.step()
         reporter.advance()
+        if time.monotonic() - saved > SAVE_SECONDS:
+            _keep(state, step + 1, parameters, optimiser)
+            saved = time.monotonic()
     return student.result()
+
+
+def _keep(path: Path, done: int, parameters: dict[str, torch.nn.Parameter], optimiser: torch.optim.Adam) -> None:
+    """Write parameters and Adam's moments after `done` steps."""
+    arrays: dict[str, NDArray[np.float32]] = {}
+    for name, parameter in parameters.items():
+        state = optimiser.state[parameter]
+        values = (parameter.detach(), state["exp_avg"], state["exp_avg_sq"])
+        arrays |= {f"{name}/{k}": v.numpy() for k, v in zip(("value", "mean", "square"), values, strict=True)}
+    write_container(path, KIND, VERSION, {"done": done}, arrays)
+
+
+def _restore(path: Path, parameters: dict[str, torch.nn.Parameter], optimiser: torch.optim.Adam) -> int:
+    """The inverse of `_keep`; the number of steps done."""
+    header, arrays = read_container(path, KIND, VERSION)
+    done = int(header["done"])
+    for name, parameter in parameters.items():
+        value, mean, square = (torch.from_numpy(arrays[f"{name}/{k}"].copy()) for k in ("value", "mean", "square"))
+        parameter.data.copy_(value)
+        optimiser.state[parameter] = {"step": torch.tensor(float(done)), "exp_avg": mean, "exp_avg_sq": square}
+    return done

@@ -1,0 +1,73 @@
+"""Activation ranges: a histogram of each stored tensor, and the scale and shift that suit it best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .storage import TensorFormat
+
+BINS = 4096
+FACTORS = np.linspace(0.1, 1.0, 61)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often |x| falls in each of `BINS` equal bins up to `top`, for x of one stored tensor."""
+
+    counts: NDArray[np.float64]
+    top: float
+
+    @staticmethod
+    def of(x: Tensor) -> Histogram:
+        magnitude = x.abs()
+        top = float(magnitude.max())
+        if top == 0:
+            return Histogram(np.zeros(BINS), 0.0)
+        index = (magnitude * (BINS / top)).to(torch.int32).clamp_(max=BINS - 1).flatten()
+        return Histogram(torch.bincount(index, minlength=BINS).numpy().astype(np.float64), top)
+
+    def merged(self, other: Histogram) -> Histogram:
+        """The histogram of both tensors together, on the larger of both ranges."""
+        if self.top < other.top:
+            return other.merged(self)
+        if other.top == 0:
+            return self
+        index = ((np.arange(BINS) + 0.5) * (other.top / self.top)).astype(np.intp)
+        return Histogram(self.counts + np.bincount(index, other.counts, BINS), self.top)
+
+    def error(self, step: float, high: int, stored: float = 0.0, stored_high: int = 0) -> float:
+        """Mean squared error of codes 0 … `high` with this step (read from codes of step `stored`, if given)."""
+        x = (np.arange(BINS) + 0.5) * (self.top / BINS)
+        x_hat = np.minimum(np.rint(x / stored), stored_high) * stored if stored else x
+        x_hat = np.minimum(np.rint(x_hat / step), high) * step
+        return float((self.counts * (x_hat - x) ** 2).sum() / max(self.counts.sum(), 1.0))
+
+    def best_step(self, high: int) -> float:
+        """The step with the least error among `FACTORS` of the step that just covers the range."""
+        if self.top == 0:
+            return 1.0
+        return min((float(f) * self.top / high for f in FACTORS), key=lambda s: self.error(s, high))
+
+
+def choose_scale(histogram: Histogram, stored: TensorFormat, read: TensorFormat) -> float:
+    """The scale of a stored tensor such that its narrowest reader sees its best step.
+
+    A tensor stored in more bits than it is read gets the reader's step divided by the largest power of two that still
+    lets the stored codes cover the whole range.
+    """
+    step = histogram.best_step(read.high)
+    shift = 0
+    while shift < stored.bits - read.bits and stored.high * step / 2 ** (shift + 1) >= histogram.top:
+        shift += 1
+    return float(np.float32(step / 2**shift))
+
+
+def choose_shift(histogram: Histogram, scale: float, stored: TensorFormat, read: TensorFormat) -> int:
+    """The right shift with which a reader sees a stored tensor best."""
+    shifts = range(stored.bits - read.bits + 1)
+    return min(shifts, key=lambda k: histogram.error(scale * 2.0**k, read.high, scale, stored.high))
