@@ -75,16 +75,16 @@ class Streams:
         return _chunks(len(self._images), CHUNK_VALUES // (columns * positions))
 
     @torch.no_grad()
-    def statistics(self, node: Node, rng: np.random.Generator) -> LayerStatistics:
-        """Second-order statistics of a weighted node; the float output computed here is kept for `advance`."""
+    def statistics(self, node: Node, rng: np.random.Generator, full: bool) -> LayerStatistics:
+        """Statistics of a weighted node, `full` or energies only; the float output is kept for `advance`."""
         shape = self.graph.weight_shape(node)
         size, rows = int(np.prod(shape[1:])), shape[0] // node.groups
         positions = int(np.prod(self.graph.shapes[node.name][1:], dtype=np.int64))
         columns_kept = min(COLUMNS_PER_INPUT * size, max(8 * size, int(COLUMN_MACS / size**2)))
         keep = min(positions, max(1, -(-columns_kept // len(self._images))))
         shift = self.input_shift(node)
-        moments = Moments(node.groups, size, rows)
-        outputs = []
+        moments = Moments(node.groups, size, rows, full)
+        outputs = torch.empty(len(self._images), *self.graph.shapes[node.name])
         for part in self._parts_of(node):
             inputs = [self._float[i][part] for i in node.inputs]
             output = run_before_clip(node, inputs, self._weights[node.name])
@@ -96,8 +96,8 @@ class Streams:
                 chosen = torch.from_numpy(np.sort(rng.choice(positions, keep, replace=False)))
                 columns, targets = columns.index_select(3, chosen), targets.index_select(3, chosen)
             moments.add(columns, targets)
-            outputs.append(clip(node, output))
-        self._output = (node.name, torch.cat(outputs))
+            outputs[part] = clip(node, output)
+        self._output = (node.name, outputs)
         return moments.result()
 
     @torch.no_grad()
@@ -122,24 +122,23 @@ class Streams:
 
     def _float_output(self, node: Node) -> Tensor:
         if self._output[0] == node.name:
-            return self._output[1]
-        return torch.cat(
-            [
-                run_node(node, [self._float[i][part] for i in node.inputs], self._weights.get(node.name))
-                for part in (self._parts_of(node) if node.weighted else self._parts())
-            ]
-        )
+            output, self._output = self._output[1], ("", torch.empty(0))
+            return output
+        output = torch.empty(len(self._images), *self.graph.shapes[node.name])
+        for part in self._parts_of(node) if node.weighted else self._parts():
+            output[part] = run_node(node, [self._float[i][part] for i in node.inputs], self._weights.get(node.name))
+        return output
 
     def _quantized_output(self, node: Node, layer: LayerQuant | None) -> Tensor:
         """The quantized network's output of a node, before it is rounded to stored codes."""
         weights = None if layer is None else layer_weights(self.graph, node, layer)
-        outputs = []
+        outputs = torch.empty(len(self._images), *self.graph.shapes[node.name])
         for part in self._parts():
             inputs = [self._values(i, part) for i in node.inputs]
             if layer is not None:
                 inputs[0] = self._seen(node, part, layer.input_shift)
-            outputs.append(run_node(node, inputs, weights))
-        return torch.cat(outputs)
+            outputs[part] = run_node(node, inputs, weights)
+        return outputs
 
     def _values(self, name: str, part: slice) -> Tensor:
         return self._codes[name][part].float().mul_(self.tensors[self.group[name]].scale)

@@ -14,7 +14,10 @@ from .storage import TensorFormat
 def to_codes(x: Tensor, tensor: TensorQuant) -> Tensor:
     """Round real values to stored codes, ties to even."""
     dtype = torch.int8 if tensor.format.signed else torch.uint8
-    return (x * (1.0 / tensor.scale)).round_().clamp_(tensor.format.low, tensor.format.high).to(dtype)
+    codes = torch.empty(x.shape, dtype=dtype)
+    for image, out in zip(x, codes, strict=True):  # one image at a time: no second float copy of the whole
+        out.copy_((image * (1.0 / tensor.scale)).round_().clamp_(tensor.format.low, tensor.format.high))
+    return codes
 
 
 def read_codes(codes: Tensor, stored: TensorFormat, read: TensorFormat, shift: int) -> Tensor:

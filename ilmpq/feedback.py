@@ -78,16 +78,17 @@ def round_segments(x: Array, segments: Segments) -> Array:
     return result
 
 
-def round_with_feedback(target: Array, scale: Array, segments: Segments, factor: Factor) -> tuple[Array, Array]:
-    """Codes for `target` (groups × K × N) on the grids `scale` (groups × N), and each row's cost.
+def round_with_feedback(
+    target: Array, scale: Array, segments: Segments, factor: Factor
+) -> tuple[NDArray[np.int8], Array]:
+    """Codes for `target` on the grids `scale` (groups × N), and each row's cost (groups × N).
 
-    Returns codes in the original column order and cost (groups × N).
+    `target` and the codes (groups × K × N) have the columns in the factor's order.
     """
-    w = factor.sorted(target)
     lower = factor.lower
-    groups, size, count = w.shape
-    codes = np.empty_like(w)
-    error = np.empty_like(w)
+    groups, size, count = target.shape
+    codes = np.empty(target.shape, np.int8)
+    error = np.empty_like(target)
     cost = np.zeros((groups, count), np.float32)
     inverse = 1 / scale
     for stop in range(size, 0, -BLOCK):
@@ -97,12 +98,15 @@ def round_with_feedback(target: Array, scale: Array, segments: Segments, factor:
         for j in range(stop - 1, start - 1, -1):
             pivot = lower[:, j, j, None]
             residue = left[:, j - start]
-            codes[:, j] = round_segments((w[:, j] - residue / pivot) * inverse, segments)
-            error[:, j] = codes[:, j] * scale - w[:, j]
-            cost += (error[:, j] * pivot + residue) ** 2
-            if j > start:
-                left[:, : j - start] += lower[:, j, start:j, None] * error[:, j, None, :]
-    return factor.unsorted(codes), cost
+            if j + 1 < stop:  # and what the later columns of this block left over
+                residue += np.matmul(lower[:, None, j + 1 : stop, j], error[:, j + 1 : stop])[:, 0]
+            rounded = round_segments((target[:, j] - residue / pivot) * inverse, segments)
+            codes[:, j] = rounded
+            rounded *= scale
+            rounded -= target[:, j]
+            error[:, j] = rounded
+            cost += (rounded * pivot + residue) ** 2
+    return codes, cost
 
 
 def polish(
@@ -114,44 +118,40 @@ def polish(
     """
     codes = codes.copy()
     pull = np.matmul(hessian, target)
+    spread = np.matmul(hessian, codes)  # H·codes, kept current by the sweeps
     for _ in range(sweeps):
-        scale, gradient = _refit_scale(codes, pull, target, scale, hessian)
-        if not _sweep(codes, gradient, scale, segments, hessian):
+        scale = _fitted_scale(codes, pull, spread, scale)
+        if not _sweep(codes, pull, spread, scale, segments, hessian):
             break
-    return codes, _refit_scale(codes, pull, target, scale, hessian)[0]
+    return codes, _fitted_scale(codes, pull, spread, scale)
 
 
-def _refit_scale(codes: Array, pull: Array, target: Array, scale: Array, hessian: Array) -> tuple[Array, Array]:
-    """The least-squares scale of each row for its codes, and the gradient H·(codes·scale − target)."""
-    spread = np.matmul(hessian, codes)
+def _fitted_scale(codes: Array, pull: Array, spread: Array, scale: Array) -> Array:
+    """The least-squares scale of each row for its codes; the old one where that is not positive."""
     over = np.einsum("gkn,gkn->gn", codes, pull)
     under = np.einsum("gkn,gkn->gn", codes, spread)
     fitted = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
-    scale = np.where(fitted > 0, fitted, scale).astype(np.float32)
-    spread *= scale[:, None]
-    spread -= pull
-    return scale, spread
+    return np.where(fitted > 0, fitted, scale).astype(np.float32)
 
 
-def _sweep(codes: Array, gradient: Array, scale: Array, segments: Segments, hessian: Array) -> bool:
-    """One pass over all columns in place; whether any code changed. `gradient` is consumed."""
-    _groups, size, _ = codes.shape
+def _sweep(codes: Array, pull: Array, spread: Array, scale: Array, segments: Segments, hessian: Array) -> bool:
+    """One pass over all columns; changes `codes` and `spread` in place. Whether any code changed."""
     changed = False
     inverse = 1 / scale
-    for start in range(0, size, BLOCK):
-        stop = min(start + BLOCK, size)
-        here = gradient[:, start:stop].copy()
-        before = codes[:, start:stop].copy()
+    for start in range(0, codes.shape[1], BLOCK):
+        stop = min(start + BLOCK, codes.shape[1])
+        moved = np.zeros_like(codes[:, start:stop])
+        wanted = pull[:, start:stop] * inverse[:, None] - spread[:, start:stop]
         for j in range(start, stop):
+            step = wanted[:, j - start]
+            if j > start:
+                step -= np.matmul(hessian[:, None, j, start:j], moved[:, : j - start])[:, 0]
             curvature = hessian[:, j, j, None]
-            step = np.divide(here[:, j - start], curvature, out=np.zeros_like(scale), where=curvature > 0)
-            new = round_segments(np.asarray(codes[:, j] - step * inverse, np.float32), segments)
-            delta = (new - codes[:, j]) * scale
+            step *= np.divide(1, curvature, out=np.zeros_like(curvature), where=curvature > 0)
+            new = round_segments(np.add(codes[:, j], step, dtype=np.float32), segments)
+            moved[:, j - start] = new - codes[:, j]
             codes[:, j] = new
-            if delta.any():
-                here[:, j - start :] += hessian[:, j, j:stop, None][:, : stop - j] * delta[:, None, :]
-        moved = (codes[:, start:stop] - before) * scale[:, None]
         if moved.any():
             changed = True
-            gradient[:, stop:] += np.matmul(hessian[:, start:stop, stop:].transpose(0, 2, 1), moved)
+            spread += np.matmul(hessian[:, :, start:stop], moved)
     return changed

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 LARGEST_TENSOR = 1 << 26  # values of the largest activation over all calibration images (256 MB in float32)
-VAL_BATCH_VALUES = 1 << 25
+VAL_BATCH_VALUES = 1 << 22  # values of the largest activation of a batch (16 MB), of which several live
 
 
 @dataclass(frozen=True)

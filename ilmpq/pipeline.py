@@ -109,7 +109,7 @@ def quantize_layers(
                 result, sensitivity, cpu_before = saved
             else:
                 rng = np.random.default_rng([options.seed, 2, index])
-                statistics = streams.statistics(node, rng)
+                statistics = streams.statistics(node, rng, full=options.settings.feedback)
                 candidates = score_layer(graph, node, statistics, plan.schemes, options.settings)
                 chosen = plan.assign(node, candidates, rng)
                 result = quantize_layer(

@@ -97,7 +97,8 @@ def _spend_budget(
     for index, node in enumerate(graph.nodes):
         layer = None
         if node.weighted:
-            statistics = streams.statistics(node, np.random.default_rng([options.seed, 4, index]))
+            rng = np.random.default_rng([options.seed, 4, index])
+            statistics = streams.statistics(node, rng, full=options.settings.feedback)
             candidates = score_layer(graph, node, statistics, schemes, options.settings)
             cost = candidates.costs()
             costs[node.name] = cost * gradients[node.name].weight[:, None]

@@ -52,7 +52,10 @@ def quantize_layer(
     values = codes * scale[:, None]
     bias = statistics.target_mean - np.einsum("gk,gkr->gr", statistics.input_mean, values)
     difference = values - target
-    error = np.einsum("gkr,gkr->gr", difference, np.matmul(statistics.hessian, difference))
+    if statistics.full:
+        error = np.einsum("gkr,gkr->gr", difference, np.matmul(statistics.hessian, difference))
+    else:
+        error = np.einsum("gk,gkr->gr", statistics.energy, difference**2)
     rows = RowQuant(rows_of(codes).astype(np.int8), scale.ravel().astype(np.float32), schemes.astype(np.uint8))
     return LayerResult(rows, bias.ravel().astype(np.float32), error.ravel().astype(np.float32))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from .storage import TensorFormat
 
 BINS = 4096
+PART = 1 << 20  # values counted at once
 FACTORS = np.linspace(0.1, 1.0, 61)
 
 
@@ -24,12 +25,15 @@ class Histogram:
 
     @staticmethod
     def of(x: Tensor) -> Histogram:
-        magnitude = x.abs()
-        top = float(magnitude.max())
-        if top == 0:
-            return Histogram(np.zeros(BINS), 0.0)
-        index = (magnitude * (BINS / top)).to(torch.int32).clamp_(max=BINS - 1).flatten()
-        return Histogram(torch.bincount(index, minlength=BINS).numpy().astype(np.float64), top)
+        low, high = x.aminmax()
+        top = max(float(high), -float(low))
+        counts = torch.zeros(BINS, dtype=torch.int64)
+        if top > 0:
+            values = x.reshape(-1)
+            for start in range(0, len(values), PART):
+                index = (values[start : start + PART].abs() * (BINS / top)).to(torch.int32).clamp_(max=BINS - 1)
+                counts += torch.bincount(index, minlength=BINS)
+        return Histogram(counts.numpy().astype(np.float64), top)
 
     def merged(self, other: Histogram) -> Histogram:
         """The histogram of both tensors together, on the larger of both ranges."""

@@ -23,6 +23,7 @@ DAMPING = 0.01
 TARGET_STRENGTH = 0.3
 TRIAL_MACS = 1e11  # multiplications to spend per layer on trying scales
 LEAST_SCALES = 3
+WIDTH = 4096  # rows × scales rounded side by side: more costs memory, fewer costs time
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def score_layer(
     """Candidates of every row of a layer under each scheme."""
     weight = columns_of(graph.parameters[node.name].weight, node.groups)
     if not settings.feedback:
-        return nearest_candidates(weight, schemes, np.einsum("gkk->gk", statistics.hessian), settings.scales)
+        return nearest_candidates(weight, schemes, statistics.energy, settings.scales)
     factor = factorize(statistics.hessian, DAMPING)
     target = corrected_target(weight, statistics, factor, TARGET_STRENGTH)
     trial_macs = max(1, weight.size * weight.shape[1] * len(schemes))
@@ -78,7 +79,7 @@ def corrected_target(weight: Array, statistics: LayerStatistics, factor: Factor,
 
     W* = W + strength·((C + λW)(H + λI)⁻¹ − W),  λ = DAMPING·mean(diag H)
     """
-    ridge = DAMPING * np.einsum("gkk->g", statistics.hessian)[:, None, None] / weight.shape[1]
+    ridge = np.float32(DAMPING) * statistics.energy.mean(axis=1)[:, None, None]
     regressed = factor.solve(statistics.cross + ridge * weight)
     alive = np.any(weight != 0, axis=1, keepdims=True)  # a dead row stays dead
     return np.where(alive, weight + np.float32(strength) * (regressed - weight), 0).astype(np.float32)
@@ -118,22 +119,31 @@ def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, 
 
 
 def feedback_candidates(target: Array, schemes: Sequence[Scheme], factor: Factor, count: int) -> Candidates:
-    """Codes with error feedback at `count` scales per row and scheme; the scale with the least remaining error wins."""
+    """Codes with error feedback at `count` scales per row and scheme; the scale with the least remaining error wins.
+
+    Several scales are tried side by side, as many as make matrices of about `WIDTH` rows.
+    """
     groups, size, rows = target.shape
-    trials = [(i, f) for i, s in enumerate(schemes) for f in scale_factors(s, count)]
-    cover = [covering_scale(target, s) for s in schemes]
-    scale = np.concatenate([cover[i] * f for i, f in trials], axis=1)
-    owner = np.array([i for i, _ in trials])
-    segments = [
-        (s, slice(int((owner < i).sum()) * rows, int((owner <= i).sum()) * rows)) for i, s in enumerate(schemes)
-    ]
-    codes, cost = round_with_feedback(np.tile(target, (1, 1, len(trials))), scale, segments, factor)
-    codes = codes.reshape(groups, size, len(trials), rows)
-    cost, scale = cost.reshape(groups, len(trials), rows), scale.reshape(groups, len(trials), rows)
-    winners = np.stack([np.flatnonzero(owner == i)[cost[:, owner == i].argmin(axis=1)] for i in range(len(schemes))])
-
-    def taken(values: Array) -> Array:
-        return np.stack([np.take_along_axis(values, w[:, None], axis=1)[:, 0] for w in winners])
-
-    best_codes = np.stack([np.take_along_axis(codes, w[:, None, None], axis=2)[:, :, 0] for w in winners])
-    return Candidates(tuple(schemes), target, taken(scale), best_codes.astype(np.int8), taken(cost))
+    ordered = factor.sorted(target)
+    best_scale = np.empty((len(schemes), groups, rows), np.float32)
+    best_codes = np.empty((len(schemes), groups, size, rows), np.int8)
+    best_error = np.full((len(schemes), groups, rows), np.inf, np.float32)
+    at_once = max(1, WIDTH // rows)
+    for i, scheme in enumerate(schemes):
+        factors = scale_factors(scheme, count)
+        scales = covering_scale(target, scheme)[:, None, :] * factors[None, :, None]  # groups × trials × rows
+        for part in (slice(t, t + at_once) for t in range(0, len(factors), at_once)):
+            trials = scales[:, part].shape[1]
+            codes, cost = round_with_feedback(
+                np.tile(ordered, (1, 1, trials)), scales[:, part].reshape(groups, -1), [(scheme, slice(None))], factor
+            )
+            cost = cost.reshape(groups, trials, rows)
+            winner = cost.argmin(axis=1)[:, None]
+            least = np.take_along_axis(cost, winner, axis=1)[:, 0]
+            better = least < best_error[i]
+            best_error[i][better] = least[better]
+            best_scale[i][better] = np.take_along_axis(scales[:, part], winner, axis=1)[:, 0][better]
+            winning = np.take_along_axis(codes.reshape(groups, size, trials, rows), winner[:, None], axis=2)[:, :, 0]
+            np.copyto(best_codes[i], winning, where=better[:, None])
+        best_codes[i] = factor.unsorted(best_codes[i])
+    return Candidates(tuple(schemes), target, best_scale, best_codes, best_error)

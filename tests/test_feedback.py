@@ -24,6 +24,11 @@ def problem(seed, size, groups=1, samples=200):
     return hessian, target, scale
 
 
+def rounded(target, scale, segments, factor):
+    codes, reported = round_with_feedback(factor.sorted(target), scale, segments, factor)
+    return factor.unsorted(codes), reported
+
+
 def cost(codes, scale, target, hessian):
     d = (codes * scale[:, None] - target).astype(np.float64)
     return np.einsum("gkr,gkr->gr", d, hessian @ d)
@@ -34,7 +39,7 @@ def cost(codes, scale, target, hessian):
 def test_feedback_uses_the_rows_codes_and_reports_their_cost(seed, size, groups):
     hessian, target, scale = problem(seed, size, groups)
     factor = factorize(hessian, 0.01)
-    codes, reported = round_with_feedback(target, scale, MIXED, factor)
+    codes, reported = rounded(target, scale, MIXED, factor)
     for scheme, rows in MIXED:
         assert scheme.holds(codes[..., rows].astype(np.int8)).all()
     ridge = 0.01 * np.einsum("gkk->g", hessian) / size
@@ -44,7 +49,7 @@ def test_feedback_uses_the_rows_codes_and_reports_their_cost(seed, size, groups)
 
 def test_feedback_beats_nearest_levels_on_correlated_inputs():
     hessian, target, scale = problem(1, 120)
-    codes, _ = round_with_feedback(target, scale, MIXED, factorize(hessian, 0.01))
+    codes, _ = rounded(target, scale, MIXED, factorize(hessian, 0.01))
     plain = round_segments(target / scale[:, None], MIXED)
     assert cost(codes, scale, target, hessian).sum() < 0.7 * cost(plain, scale, target, hessian).sum()
 
@@ -52,16 +57,16 @@ def test_feedback_beats_nearest_levels_on_correlated_inputs():
 def test_rows_do_not_interact():
     hessian, target, scale = problem(2, 100)
     factor = factorize(hessian, 0.01)
-    together, _ = round_with_feedback(target, scale, MIXED, factor)
+    together, _ = rounded(target, scale, MIXED, factor)
     for scheme, rows in MIXED:
-        alone, _ = round_with_feedback(target[..., rows], scale[:, rows], [(scheme, slice(None))], factor)
+        alone, _ = rounded(target[..., rows], scale[:, rows], [(scheme, slice(None))], factor)
         np.testing.assert_array_equal(alone, together[..., rows])
 
 
 def test_with_independent_inputs_feedback_is_the_nearest_level():
     _, target, scale = problem(3, 50)
     hessian = np.eye(50, dtype=np.float32)[None]
-    codes, _ = round_with_feedback(target, scale, MIXED, factorize(hessian, 0.01))
+    codes, _ = rounded(target, scale, MIXED, factorize(hessian, 0.01))
     np.testing.assert_array_equal(codes, round_segments(target * (1 / scale)[:, None], MIXED))
 
 
@@ -82,7 +87,7 @@ def test_an_input_that_never_varies_is_survived():
     hessian, target, scale = problem(4, 30)
     hessian[:, 7] = hessian[:, :, 7] = 0
     for matrix in (hessian, np.zeros_like(hessian)):
-        codes, _ = round_with_feedback(target, scale, MIXED, factorize(matrix, 0.01))
+        codes, _ = rounded(target, scale, MIXED, factorize(matrix, 0.01))
         polished, new_scale = polish(codes, target, scale, MIXED, matrix, 2)
         assert np.isfinite(codes).all()
         assert np.isfinite(polished).all()
