@@ -109,7 +109,7 @@ def accuracy_lines(evaluation: Evaluation) -> list[str]:
     if drop is not None:
         lines.append(
             f"accuracy     {evaluation.accuracy_float:.2f} % float → {evaluation.accuracy_quantized:.2f} % quantized "
-            f"({-drop:+.2f}), {evaluation.images:,} images, by float emulation"
+            f"({round(-drop, 2) + 0.0:+.2f}), {evaluation.images:,} images, by float emulation"
         )
     lines.append(f"to float     KL {evaluation.kl_to_float:.4f} nats, same answer for {evaluation.agreement:.2f} %")
     return lines
