@@ -31,19 +31,7 @@ class Results:
     wall_seconds: float
 
     @property
-    def peak_memory_mb() -> float:
-    """The most memory this process has held.
-
-    Linux' own high-water mark first: what `getrusage` says is inherited from a large process that started this one.
-    """
-    status = Path("/proc/self/status")
-    for line in status.read_text().splitlines() if status.exists() else ():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def accuracy_drop(self) -> float | None:
+    def accuracy_drop(self) -> float | None:
         """Points of accuracy lost, if there was a labelled set."""
         return accuracy_drop(self.evaluation)
 
