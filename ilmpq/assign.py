@@ -6,15 +6,14 @@ scheme. `under_budget` instead gives every row of every layer its scheme under a
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment, linprog
-from scipy.sparse import coo_array
+from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 
 from .errors import UsageError
@@ -23,6 +22,7 @@ from .schemes import Kind, Scheme
 Cost = NDArray[np.float64]
 Choice = NDArray[np.intp]
 LLOYD_STEPS = 30
+NARROW_BITS = 4  # up to here the papers' rules tell schemes apart by variance, above by need of bits
 
 
 @dataclass(frozen=True)
@@ -120,34 +120,73 @@ _RULES = {
 
 
 def transport(cost: NDArray[np.floating], counts: Sequence[int]) -> Choice:
-    """Least total cost with `counts[s]` rows in column s: a transportation problem, whose linear program is integral.
+    """Least total cost with `counts[s]` rows in column s: a transportation problem, solved by cancelling cycles.
+
+    Moving a row from scheme i to j costs cost[row, j] − cost[row, i]; an assignment is best when no ring of such moves
+    lowers the total. There are few schemes, so the cheapest move of each pair is all that is needed to find one.
 
     >>> transport(np.array([[1.0, 0.0], [9.0, 0.0], [2.0, 0.0]]), [2, 1])
     array([0, 1, 0])
     """
-    rows, schemes = cost.shape
-    if schemes == 1:
-        return np.zeros(rows, np.intp)
-    variable = np.arange(rows * schemes)
-    of_row, of_scheme = np.divmod(variable, schemes)
-    entries = (np.concatenate([of_row, rows + of_scheme]), np.tile(variable, 2))
-    constraints = coo_array((np.ones(2 * rows * schemes), entries)).tocsr()
-    relative = cost - cost.min(axis=1, keepdims=True)
-    relative = relative / (float(relative.max()) or 1.0)
-    solution = linprog(
-        relative.ravel(), A_eq=constraints, b_eq=np.array([1] * rows + list(counts)), bounds=(0, 1), method="highs-ds"
-    )
-    return np.asarray(solution.x.reshape(rows, schemes).argmax(axis=1))
+    choice = _greedy(cost, counts)
+    schemes = cost.shape[1]
+    while True:
+        move = np.full((schemes, schemes), np.inf)
+        mover = np.zeros((schemes, schemes), np.intp)
+        for i in range(schemes):
+            members = np.flatnonzero(choice == i)
+            if len(members):
+                change = cost[members] - cost[members, i, None]
+                mover[i] = members[change.argmin(axis=0)]
+                move[i] = change.min(axis=0)
+        ring = _negative_ring(move)
+        if not ring:
+            return choice
+        for i, j in pairwise([*ring, ring[0]]):
+            choice[mover[i, j]] = j
+
+
+def _greedy(cost: NDArray[np.floating], counts: Sequence[int]) -> Choice:
+    """A first assignment: rows with most at stake choose first among the schemes that have room."""
+    room = list(counts)
+    choice = np.zeros(len(cost), np.intp)
+    for row in np.argsort(cost.min(axis=1) - cost.max(axis=1), kind="stable"):
+        choice[row] = next(s for s in np.argsort(cost[row], kind="stable") if room[s])
+        room[choice[row]] -= 1
+    return choice
+
+
+def _negative_ring(move: NDArray[np.float64]) -> list[int]:
+    """Schemes around which moving one row each lowers the total cost; none if there are none (Bellman-Ford)."""
+    size = len(move)
+    distance, before = np.zeros(size), np.full(size, -1)
+    last = -1
+    for _ in range(size):
+        last = -1
+        for i in range(size):
+            for j in range(size):
+                if i != j and distance[i] + move[i, j] < distance[j]:
+                    distance[j], before[j], last = distance[i] + move[i, j], i, j
+        if last < 0:
+            return []
+    for _ in range(size):  # walk back into the ring
+        last = int(before[last])
+    ring = [last]
+    while int(before[ring[-1]]) != last:
+        ring.append(int(before[ring[-1]]))
+    ring.reverse()
+    edges = [move[i, j] for i, j in pairwise([*ring, ring[0]])]
+    return ring if sum(edges) < -1e-12 * max(map(abs, edges)) else []
 
 
 def _ranked(scores: RowScores, counts: Sequence[int], need_of_bits: NDArray[np.float64]) -> Choice:
     """Wider schemes to the rows that need bits most; among the narrowest, powers of two to the least variance."""
-    narrow = min(s.bits for s in scores.schemes)
+    narrow = max(NARROW_BITS, min(s.bits for s in scores.schemes))
     ladder = sorted(range(len(counts)), key=lambda i: -scores.schemes[i].bits)
     choice = np.full(len(need_of_bits), -1)
     for i in ladder:
         free = np.flatnonzero(choice < 0)
-        if scores.schemes[i].bits > narrow + 1:
+        if scores.schemes[i].bits > narrow:
             order = np.argsort(-need_of_bits[free], kind="stable")
         elif scores.schemes[i].kind is Kind.POWER_OF_TWO:
             order = np.argsort(scores.variance[free], kind="stable")
@@ -160,18 +199,14 @@ def _ranked(scores: RowScores, counts: Sequence[int], need_of_bits: NDArray[np.f
 def under_budget(
     costs: Mapping[str, Cost], sizes: Mapping[str, int], schemes: Sequence[Scheme], average_bits: float, by_layer: bool
 ) -> dict[str, Choice]:
-    """Schemes of all rows of all layers with the least total cost within an average of bits per weight.
+    """Schemes of all rows of all layers with a low total cost within an average of bits per weight.
 
     `sizes` is the number of weights of one row of each layer; `by_layer` gives all rows of a layer one scheme. Steps
     along each unit's lower convex hull are taken in the order of saving per bit while they fit the budget.
     """
-    least, most = min(s.bits for s in schemes), max(s.bits for s in schemes)
-    if not least <= average_bits <= most:
-        raise UsageError(
-            f"budget must be between {least} and {most} average bits for these schemes, not {average_bits:g}"
-        )
+    check_budget(schemes, average_bits)
     units: list[tuple[str, int]] = []  # (layer, row), or (layer, -1) for the whole layer
-    steps: list[tuple[float, int, int, int]] = []  # (-saving per bit, unit, scheme, bits added)
+    steps: list[tuple[float, int, int, int, int]] = []  # (-saving per bit, unit, from scheme, to scheme, bits added)
     current: list[int] = []
     spent = total = 0
     for layer, cost in costs.items():
@@ -184,18 +219,26 @@ def under_budget(
             current.append(hull[0])
             spent += schemes[hull[0]].bits * weights
             total += weights
-            for a, b in itertools.pairwise(hull):
+            for a, b in pairwise(hull):
                 added = (schemes[b].bits - schemes[a].bits) * weights
-                steps.append((-(values[a] - values[b]) / added, unit, b, added))
-    for _, unit, scheme, added in sorted(steps):
-        below = schemes[current[unit]].bits < schemes[scheme].bits
-        if below and spent + added <= average_bits * total + 1e-9:
+                steps.append((-(values[a] - values[b]) / added, unit, a, b, added))
+    for _, unit, origin, scheme, added in sorted(steps):
+        if current[unit] == origin and spent + added <= average_bits * total + 1e-9:
             current[unit] = scheme
             spent += added
     choices = {layer: np.zeros(len(cost), np.intp) for layer, cost in costs.items()}
     for (layer, row), scheme in zip(units, current, strict=True):
         choices[layer][slice(None) if row < 0 else row] = scheme
     return choices
+
+
+def check_budget(schemes: Sequence[Scheme], average_bits: float) -> None:
+    """Refuse a budget that no choice of these schemes can meet or use."""
+    least, most = min(s.bits for s in schemes), max(s.bits for s in schemes)
+    if not least <= average_bits <= most:
+        raise UsageError(
+            f"budget must be between {least} and {most} average bits for these schemes, not {average_bits:g}"
+        )
 
 
 def _hull(values: NDArray[np.float64], schemes: Sequence[Scheme]) -> list[int]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .codes import layer_weights, read_codes, to_codes
+from .errors import ModelError
 from .forward import clip, float_weights, forward, run_before_clip, run_node, unfold
 from .graph import Graph, Node, Op
 from .moments import LayerStatistics, Moments
@@ -54,7 +56,7 @@ class Streams:
         def note(node: Node, value: Tensor) -> Tensor:
             group = self.group[node.name]
             if node.op not in MOVES and count[group] > 1:
-                new = Histogram.of(value)
+                new = _histogram(node, value)
                 result[group] = result[group].merged(new) if group in result else new
             return value
 
@@ -87,8 +89,8 @@ class Streams:
         outputs = torch.empty(len(self._images), *self.graph.shapes[node.name])
         for part in self._parts_of(node):
             inputs = [self._float[i][part] for i in node.inputs]
-            output = run_before_clip(node, inputs, self._weights[node.name])
-            target = output if node.skip is None else output - inputs[1]
+            target = run_before_clip(replace(node, inputs=node.inputs[:1]), inputs[:1], self._weights[node.name])
+            output = target if node.skip is None else target + inputs[1]
             columns = unfold(node, self._seen(node, part, shift))
             targets = target.reshape(len(columns), node.groups, rows, positions)
             moments.add_means(columns, targets)
@@ -156,7 +158,7 @@ class Streams:
         if group not in self.tensors:
             stored = self.formats[group]
             if group not in self._histograms:
-                self._histograms[group] = Histogram.of(values)
+                self._histograms[group] = _histogram(node, values)
             readers = [n for n in self.graph.weighted if self.group[n.inputs[0]] == group]
             bits = min((self.bits[n.name] for n in readers), default=stored.bits)
             scale = choose_scale(self._histograms[group], stored, stored.narrowed(bits))
@@ -173,6 +175,16 @@ class Streams:
     def input_scale(self, node: Node) -> float:
         """The scale of the codes that `node`'s arrays see."""
         return self.tensors[self.group[node.inputs[0]]].scale * 2.0 ** self.input_shift(node)
+
+
+def _histogram(node: Node, values: Tensor) -> Histogram:
+    """The histogram of a node's output, which must be finite."""
+    found = Histogram.of(values)
+    if not np.isfinite(found.top):
+        raise ModelError(
+            f"{node.name} output overflows float32 on the calibration images: weights or images are too large"
+        )
+    return found
 
 
 def _chunks(count: int, size: int) -> Iterator[slice]:

@@ -53,16 +53,15 @@ class Factor:
         return self.unsorted(y)
 
 
-def factorize(hessian: Array, damping: float) -> Factor:
-    """Cholesky factors of H + damping·mean(diag H)·I, columns sorted by rising diagonal."""
+def factorize(hessian: Array, ridge: Array) -> Factor:
+    """Cholesky factors of H + ridge·I (a ridge per group), columns sorted by rising diagonal."""
     energy = np.einsum("gkk->gk", hessian)
     order = np.argsort(energy, axis=1, kind="stable")
     size = hessian.shape[1]
     lower = np.empty(hessian.shape, np.float32)
     for g, matrix in enumerate(hessian):
         work = matrix[np.ix_(order[g], order[g])].astype(np.float64, order="F")
-        ridge = damping * float(energy[g].mean()) or 1.0  # an input that never varies: any positive ridge will do
-        work[np.diag_indices(size)] += ridge
+        work[np.diag_indices(size)] += ridge[g]
         factor, info = lapack.dpotrf(work, lower=1, overwrite_a=1, clean=1)
         if info:
             raise InvariantError(f"covariance must be positive definite after damping, but column {info} is not")

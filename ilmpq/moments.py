@@ -12,7 +12,7 @@ from torch import Tensor
 
 Doubles = NDArray[np.float64]
 BLOCK = 256  # matrix rows worked on at once
-CONSTANT = 1e-5  # variance over mean square below which an input counts as constant
+CONSTANT = 1e-6  # variance over mean square below which an input counts as constant
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Moments:
         self._energy = np.zeros((groups, size))
         self._second = np.zeros((groups, size, size) if full else (groups, 0, 0), np.float32)
         self._cross = np.zeros((groups, size, rows) if full else (groups, 0, 0), np.float32)
+        self._shift: tuple[Tensor, Tensor] | None = None
         self._kept_sums = (np.zeros((groups, size)), np.zeros((groups, rows)))
         self._sums = (np.zeros((groups, size)), np.zeros((groups, rows)))
         self._kept = 0
@@ -55,7 +56,14 @@ class Moments:
         _add_sums(self._sums, (columns, targets))
 
     def add(self, columns: Tensor, targets: Tensor) -> None:
-        """Count the same for the second moments."""
+        """Count the same for the second moments.
+
+        Columns are taken relative to the first batch's mean: covariances do not change, and float32 sums keep their
+        precision where the mean is large beside the deviation.
+        """
+        if self._shift is None:
+            self._shift = columns.mean((0, 3))[None, :, :, None], targets.mean((0, 3))[None, :, :, None]
+        columns, targets = columns - self._shift[0], targets - self._shift[1]
         self._kept += columns.shape[0] * columns.shape[3]
         _add_sums(self._kept_sums, (columns, targets))
         if not self._full:

@@ -30,7 +30,7 @@ from .results import Results, evaluation_summary, save_results
 from .rowquant import LayerQuant, QuantModel
 from .rowsfile import LayerRows
 from .runfolder import SUMMARY, RunFolder
-from .score import score_layer
+from .score import score_layer, wants_full_statistics
 from .storage import layer_bits
 from .tune import tune
 
@@ -109,7 +109,7 @@ def quantize_layers(
                 result, sensitivity, cpu_before = saved
             else:
                 rng = np.random.default_rng([options.seed, 2, index])
-                statistics = streams.statistics(node, rng, full=options.settings.feedback)
+                statistics = streams.statistics(node, rng, full=wants_full_statistics(graph, node, options.settings))
                 candidates = score_layer(graph, node, statistics, plan.schemes, options.settings)
                 chosen = plan.assign(node, candidates, rng)
                 result = quantize_layer(

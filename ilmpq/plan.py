@@ -20,7 +20,7 @@ from .ratio import Ratio
 from .rowquant import LayerQuant
 from .rowsfile import read_assignment
 from .schemes import BY_IDENT, Scheme
-from .score import Candidates, score_layer
+from .score import Candidates, score_layer, wants_full_statistics
 from .storage import layer_bits
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _spend_budget(
         layer = None
         if node.weighted:
             rng = np.random.default_rng([options.seed, 4, index])
-            statistics = streams.statistics(node, rng, full=options.settings.feedback)
+            statistics = streams.statistics(node, rng, full=wants_full_statistics(graph, node, options.settings))
             candidates = score_layer(graph, node, statistics, schemes, options.settings)
             cost = candidates.costs()
             costs[node.name] = cost * gradients[node.name].weight[:, None]

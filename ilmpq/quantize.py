@@ -41,8 +41,11 @@ def quantize_layer(
     codes = np.take_along_axis(candidates.codes, pick[None, :, None, :], axis=0)[0].astype(np.float32)
     scale = np.take_along_axis(candidates.scale, pick[None], axis=0)[0]
     target = candidates.target
-    if sweeps:
+    if sweeps and statistics.full:
         codes, scale = _polish_by_scheme(codes, target, scale, pick, candidates.schemes, statistics, sweeps)
+    dead = ~target.any(axis=1)
+    if dead.any() and not dead.all():
+        scale[dead] = np.median(scale[~dead])
     least = _least_scale(candidates, codes, scale, statistics, input_scale)
     if (scale < least).any():
         scale = np.maximum(scale, least)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .storage import TensorFormat
 
 BINS = 4096
+SMALLEST = 1e-30  # a range below this counts as none: its reciprocal would overflow
 PART = 1 << 20  # values counted at once
 FACTORS = np.linspace(0.1, 1.0, 61)
 
@@ -27,8 +28,9 @@ class Histogram:
     def of(x: Tensor) -> Histogram:
         low, high = x.aminmax()
         top = max(float(high), -float(low))
+        top = 0.0 if top < SMALLEST else top
         counts = torch.zeros(BINS, dtype=torch.int64)
-        if top > 0:
+        if 0 < top < np.inf:
             values = x.reshape(-1)
             for start in range(0, len(values), PART):
                 index = (values[start : start + PART].abs() * (BINS / top)).to(torch.int32).clamp_(max=BINS - 1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import ModelError
 from .feedback import Array, Factor, factorize, round_segments, round_with_feedback
 from .graph import Graph, Node
 from .moments import LayerStatistics
@@ -23,6 +24,7 @@ DAMPING = 0.01
 TARGET_STRENGTH = 0.3
 TRIAL_MACS = 1e11  # multiplications to spend per layer on trying scales
 LEAST_SCALES = 3
+LARGEST_HESSIAN = 10_240  # inputs of a row; VGG's first linear layer has 25,088: a covariance of 2.5 GB
 WIDTH = 4096  # rows × scales rounded side by side: more costs memory, fewer costs time
 
 
@@ -50,18 +52,33 @@ class Candidates:
         return np.asarray(few - most)
 
 
+def wants_full_statistics(graph: Graph, node: Node, settings: EffortSettings) -> bool:
+    """Whether a layer is rounded with error feedback; not where the covariance of its inputs would be too large."""
+    return settings.feedback and int(np.prod(graph.weight_shape(node)[1:])) <= LARGEST_HESSIAN
+
+
 def score_layer(
     graph: Graph, node: Node, statistics: LayerStatistics, schemes: Sequence[Scheme], settings: EffortSettings
 ) -> Candidates:
     """Candidates of every row of a layer under each scheme."""
     weight = columns_of(graph.parameters[node.name].weight, node.groups)
-    if not settings.feedback:
-        return nearest_candidates(weight, schemes, statistics.energy, settings.scales)
-    factor = factorize(statistics.hessian, DAMPING)
-    target = corrected_target(weight, statistics, factor, TARGET_STRENGTH)
+    ridge = ridge_of(statistics)
+    if statistics.full:
+        factor = factorize(statistics.hessian, ridge)
+        target = corrected_target(weight, statistics, factor, ridge, TARGET_STRENGTH)
+    else:
+        target = weight
     trial_macs = max(1, weight.size * weight.shape[1] * len(schemes))
     scales = int(np.clip(TRIAL_MACS / trial_macs, LEAST_SCALES, settings.scales))
-    return feedback_candidates(target, schemes, factor, scales)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = (
+            feedback_candidates(target, schemes, factor, scales)
+            if statistics.full
+            else nearest_candidates(target, schemes, statistics.energy + ridge[:, None], settings.scales)
+        )
+    if not np.isfinite(found.error).all():
+        raise ModelError(f"{node.name} weights and inputs are too large: rounding errors overflow float32")
+    return found
 
 
 def columns_of(weight: Array, groups: int) -> Array:
@@ -74,13 +91,20 @@ def rows_of(columns: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.ascontiguousarray(columns.transpose(0, 2, 1).reshape(-1, columns.shape[1]))
 
 
-def corrected_target(weight: Array, statistics: LayerStatistics, factor: Factor, strength: float) -> Array:
+def ridge_of(statistics: LayerStatistics) -> Array:
+    """λ per group: what keeps H + λI invertible; 1 for inputs that never vary, where any positive value will do."""
+    ridge = np.float32(DAMPING) * statistics.energy.mean(axis=1)
+    return np.where(ridge > 0, ridge, 1).astype(np.float32)
+
+
+def corrected_target(
+    weight: Array, statistics: LayerStatistics, factor: Factor, ridge: Array, strength: float
+) -> Array:
     """Weights moved towards those that map the quantized input to the float output best (ridge regression).
 
-    W* = W + strength·((C + λW)(H + λI)⁻¹ − W),  λ = DAMPING·mean(diag H)
+    W* = W + strength·((C + λW)(H + λI)⁻¹ − W),  λ = `ridge`
     """
-    ridge = np.float32(DAMPING) * statistics.energy.mean(axis=1)[:, None, None]
-    regressed = factor.solve(statistics.cross + ridge * weight)
+    regressed = factor.solve(statistics.cross + ridge[:, None, None] * weight)
     alive = np.any(weight != 0, axis=1, keepdims=True)  # a dead row stays dead
     return np.where(alive, weight + np.float32(strength) * (regressed - weight), 0).astype(np.float32)
 

@@ -69,10 +69,10 @@ def formats(graph: Graph, act_bits: Mapping[str, int]) -> dict[str, TensorFormat
     result: dict[str, TensorFormat] = {}
     for leader in dict.fromkeys(of.values()):
         members = [n for n in graph.nodes if of[n.name] == leader]
-        if graph.output in members:
-            continue
         names = {n.name for n in members}
         readers = [n for n in graph.nodes if n.weighted and n.inputs[0] in names]
+        if graph.output in members and not any(names & set(n.inputs) for n in graph.weighted):
+            continue  # nothing but the logits
         wide = leader == graph.input.name or not readers or any(n.skip in names for n in graph.nodes)
         bits = WIDE if wide else max(act_bits[n.name] for n in readers)
         result[leader] = TensorFormat(bits, signed[leader])

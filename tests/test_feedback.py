@@ -24,6 +24,11 @@ def problem(seed, size, groups=1, samples=200):
     return hessian, target, scale
 
 
+def ridge_for(hessian):
+    ridge = 0.01 * np.einsum("gkk->g", hessian) / hessian.shape[1]
+    return np.where(ridge > 0, ridge, 1).astype(np.float32)
+
+
 def rounded(target, scale, segments, factor):
     codes, reported = round_with_feedback(factor.sorted(target), scale, segments, factor)
     return factor.unsorted(codes), reported
@@ -38,25 +43,24 @@ def cost(codes, scale, target, hessian):
 @settings(max_examples=25, deadline=None)
 def test_feedback_uses_the_rows_codes_and_reports_their_cost(seed, size, groups):
     hessian, target, scale = problem(seed, size, groups)
-    factor = factorize(hessian, 0.01)
+    factor = factorize(hessian, ridge_for(hessian))
     codes, reported = rounded(target, scale, MIXED, factor)
     for scheme, rows in MIXED:
         assert scheme.holds(codes[..., rows].astype(np.int8)).all()
-    ridge = 0.01 * np.einsum("gkk->g", hessian) / size
-    damped = hessian + ridge[:, None, None] * np.eye(size)
+    damped = hessian + ridge_for(hessian)[:, None, None] * np.eye(size)
     np.testing.assert_allclose(reported, cost(codes, scale, target, damped), rtol=2e-3, atol=1e-3)  # float32 sums
 
 
 def test_feedback_beats_nearest_levels_on_correlated_inputs():
     hessian, target, scale = problem(1, 120)
-    codes, _ = rounded(target, scale, MIXED, factorize(hessian, 0.01))
+    codes, _ = rounded(target, scale, MIXED, factorize(hessian, ridge_for(hessian)))
     plain = round_segments(target / scale[:, None], MIXED)
     assert cost(codes, scale, target, hessian).sum() < 0.7 * cost(plain, scale, target, hessian).sum()
 
 
 def test_rows_do_not_interact():
     hessian, target, scale = problem(2, 100)
-    factor = factorize(hessian, 0.01)
+    factor = factorize(hessian, ridge_for(hessian))
     together, _ = rounded(target, scale, MIXED, factor)
     for scheme, rows in MIXED:
         alone, _ = rounded(target[..., rows], scale[:, rows], [(scheme, slice(None))], factor)
@@ -66,7 +70,7 @@ def test_rows_do_not_interact():
 def test_with_independent_inputs_feedback_is_the_nearest_level():
     _, target, scale = problem(3, 50)
     hessian = np.eye(50, dtype=np.float32)[None]
-    codes, _ = rounded(target, scale, MIXED, factorize(hessian, 0.01))
+    codes, _ = rounded(target, scale, MIXED, factorize(hessian, ridge_for(hessian)))
     np.testing.assert_array_equal(codes, round_segments(target * (1 / scale)[:, None], MIXED))
 
 
@@ -87,7 +91,7 @@ def test_an_input_that_never_varies_is_survived():
     hessian, target, scale = problem(4, 30)
     hessian[:, 7] = hessian[:, :, 7] = 0
     for matrix in (hessian, np.zeros_like(hessian)):
-        codes, _ = rounded(target, scale, MIXED, factorize(matrix, 0.01))
+        codes, _ = rounded(target, scale, MIXED, factorize(matrix, ridge_for(matrix)))
         polished, new_scale = polish(codes, target, scale, MIXED, matrix, 2)
         assert np.isfinite(codes).all()
         assert np.isfinite(polished).all()
@@ -97,7 +101,6 @@ def test_an_input_that_never_varies_is_survived():
 @pytest.mark.parametrize("groups", [1, 3])
 def test_the_factor_solves(groups):
     hessian, target, _ = problem(5, 40, groups)
-    factor = factorize(hessian, 0.1)
-    ridge = 0.1 * np.einsum("gkk->g", hessian) / 40
-    damped = hessian + ridge[:, None, None] * np.eye(40)
+    factor = factorize(hessian, 10 * ridge_for(hessian))
+    damped = hessian + 10 * ridge_for(hessian)[:, None, None] * np.eye(40)
     np.testing.assert_allclose(damped @ factor.solve(target), target, atol=1e-3)  # float32 solve
