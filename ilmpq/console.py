@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
+from .errors import printable
 from .evaluate import Evaluation
 from .graph import Graph, Node, Op
 from .results import Results, accuracy_drop
@@ -15,11 +17,18 @@ from .rowquant import LayerQuant
 from .schemes import BY_IDENT
 
 
+class _Screen(Console):
+    """A console whose reader may leave: work goes on without being shown."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Terminal:
     """A `Reporter` that draws to stderr; stdout stays free for results."""
 
     def __init__(self, quiet: bool) -> None:
-        self.console = Console(stderr=True, highlight=False, quiet=quiet)
+        self.console = _Screen(stderr=True, highlight=False, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description:<11}"),
             BarColumn(bar_width=30),
@@ -51,7 +60,12 @@ class Terminal:
             self._progress.advance(self._task, steps)
 
     def note(self, text: str) -> None:
-        self.console.print(f"note: {text}", style="yellow", markup=False)
+        self.console.print(f"note: {printable(text)}", style="yellow", markup=False)
+
+
+def _name(text: str) -> Text:
+    """A name from a file as a table's cell: shown as it is, whatever markup or control characters it holds."""
+    return Text(printable(text).replace("\n", "\\n"))
 
 
 def _mix(layer: LayerQuant) -> str:
@@ -71,7 +85,7 @@ def layers_table(results: Results) -> Table:
     for name, layer in results.model.layers.items():
         weights = layer.rows.codes.size
         table.add_row(
-            name,
+            _name(name),
             str(layer.rows.rows),
             f"{weights:,}",
             _mix(layer),
@@ -91,7 +105,7 @@ def totals(results: Results) -> str:
         lines += accuracy_lines(results.evaluation)
     else:
         lines.append("accuracy     not measured: give labelled images with --val")
-    calibrated = "synthetic images" if results.job.calibration is None else "images"
+    calibrated = "synthetic images" if results.job.images is None else "images"
     lines += [
         f"weights      {summary['average_weight_bits']:.2f} bits on average",
         f"parameters   {_bytes(full)} float32 → {_bytes(packed)} packed ({full / packed:.2f} × smaller)",
@@ -130,7 +144,7 @@ def network_table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         shape = "×".join(map(str, row["shape"]))
         table.add_row(
-            row["node"],
+            _name(row["node"]),
             row["operation"],
             shape,
             f"{row['weights']:,}" if row["weights"] else "",

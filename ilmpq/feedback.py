@@ -23,6 +23,7 @@ from .schemes import Scheme, nearest
 Array = NDArray[np.float32]
 Segments = Sequence[tuple[Scheme, slice]]  # which rows (last axis) have which scheme; slices cover the axis
 BLOCK = 96
+LEAST_SCALE = 1e-20  # a row of smaller weights is as good as dead, and its scale's reciprocal would overflow
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _fitted_scale(codes: Array, pull: Array, spread: Array, scale: Array) -> Arr
     over = np.einsum("gkn,gkn->gn", codes, pull)
     under = np.einsum("gkn,gkn->gn", codes, spread)
     fitted = np.divide(over, under, out=np.zeros_like(over), where=under > 0)
-    return np.where(fitted > 0, fitted, scale).astype(np.float32)
+    return np.where(fitted > LEAST_SCALE, fitted, scale).astype(np.float32)
 
 
 def _sweep(codes: Array, pull: Array, spread: Array, scale: Array, segments: Segments, hessian: Array) -> bool:

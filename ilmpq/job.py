@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import __version__, demo
+from .assign import check_budget
 from .data import Dataset, open_data
 from .errors import UsageError
-from .graph import Graph
+from .graph import FloatArray, Graph
 from .load import Loaded, load
 from .options import Options
 from .preprocess import Preprocess, resolve
+from .ratio import Ratio
 from .reporter import Reporter
+from .rowsfile import read_assignment
 from .synthesize import has_statistics, synthesize
 
 if TYPE_CHECKING:
@@ -34,15 +39,17 @@ class Job:
     source: str
     checksum: str | None
     preprocess: Preprocess
-    calibration: Dataset | None
+    images: FloatArray | None  # for calibration; None: to be synthesised
+    calibration_notes: tuple[str, ...]
     validation: Dataset | None
+    assignment: dict[str, NDArray[np.uint8]] | None
     options: Options
 
     @property
     def calibration_count(self) -> int:
         """How many calibration images will be used."""
-        if self.calibration is not None:
-            return len(self.calibration)
+        if self.images is not None:
+            return len(self.images)
         return self.options.calib_images or default_images(self.graph, self.options)
 
     def metadata(self) -> dict[str, Any]:
@@ -58,12 +65,24 @@ class Job:
             "preprocess": self.preprocess.to_dict(),
         }
 
+    def files(self) -> tuple[Path, ...]:
+        """The user's files that the run reads."""
+        named = (self.source, self.options.calib, self.options.val, self.options.assignment)
+        return tuple(Path(name) for name in named if name is not None)
+
     def identity(self) -> dict[str, Any]:
-        """What a resumed run must have in common with its beginning."""
+        """What a resumed run must have in common with its beginning: options, contents of files, and this program."""
         ignored = {"val", "val_images", "max_drop"}
         chosen = {k: v for k, v in self.options.to_dict().items() if k not in ignored}
         chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
-        return {**chosen, "model": self.source, "checksum": self.checksum}
+        given = None if self.assignment is None else _digest(*(self.assignment[n.name] for n in self.graph.weighted))
+        contents = {
+            "network": _digest(*(a for p in self.graph.parameters.values() for a in (p.weight, p.bias))),
+            "calibration images": None if self.images is None else _digest(self.images),
+            "contents of the assignment": given,
+            "version of ilmpq": __version__,
+        }
+        return {**chosen, "model": self.source, **contents}
 
 
 def default_images(graph: Graph, options: Options) -> int:
@@ -82,14 +101,27 @@ def open_job(source: str | Path | nn.Module, options: Options) -> Job:
             f"the network takes {graph.input_shape} but the preprocessing gives {preprocess.input_shape}: give --input-shape"
         )
     options.layer_act_bits([n.name for n in graph.weighted])
-    rng = np.random.default_rng([options.seed, 0])
-    calibration = validation = None
-    if options.calib is not None:
-        count = options.calib_images or default_images(graph, options)
-        calibration = open_data(options.calib, preprocess, labels=False, limit=count, rng=rng)
+    if options.average_bits is not None:
+        check_budget(Ratio.parse(options.ratio).schemes, options.average_bits)
+    assignment = None if options.assignment is None else read_assignment(Path(options.assignment), graph)
+    images, validation = None, None
+    notes: tuple[str, ...] = ()
     if options.val is not None:
         validation = open_validation(options.val, preprocess, graph, options.val_images)
-    return Job(graph, loaded.architecture, loaded.source, loaded.checksum, preprocess, calibration, validation, options)
+    if options.calib is not None:
+        count = options.calib_images or default_images(graph, options)
+        rng = np.random.default_rng([options.seed, 0])
+        data = open_data(options.calib, preprocess, labels=False, limit=count, rng=rng)
+        images, notes = data.images(), data.notes
+    source, checksum = loaded.source, loaded.checksum
+    return Job(graph, loaded.architecture, source, checksum, preprocess, images, notes, validation, assignment, options)
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _load(source: str | Path | nn.Module, options: Options) -> tuple[Loaded, Preprocess, Options]:
@@ -113,7 +145,7 @@ def validation_batch(graph: Graph) -> int:
     return max(1, min(128, VAL_BATCH_VALUES // largest))
 
 
-def make_images(job: Job, reporter: Reporter) -> np.ndarray[Any, np.dtype[np.float32]]:
+def make_images(job: Job, reporter: Reporter) -> FloatArray:
     """Calibration images out of batch-norm statistics, for a job without any."""
     reporter.note(
         "no --calib: calibration images are made from the network's batch-norm statistics; "

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .calibrate import Streams
-from .errors import AccuracyMissed, UsageError
+from .errors import AccuracyMissed, ModelError, UsageError
 from .evaluate import Evaluation, evaluate
 from .files import write_json
 from .job import Job, make_images, open_job, open_validation, validation_batch
@@ -29,7 +29,7 @@ from .reporter import Reporter, Silent
 from .results import Results, evaluation_summary, save_results
 from .rowquant import LayerQuant, QuantModel
 from .rowsfile import LayerRows
-from .runfolder import SUMMARY, RunFolder
+from .runfolder import FLOAT, MODEL, SUMMARY, RunFolder, Stopwatch
 from .score import score_layer, wants_full_statistics
 from .storage import layer_bits
 from .tune import tune
@@ -53,35 +53,38 @@ def quantize(
     """
     started = time.monotonic()
     job = open_job(source, options)
-    run = RunFolder.begin(Path(out), job.identity(), resume)
-    run.log(f"quantize {job.source} ({job.architecture}) with {job.options.to_dict()}")
+    with RunFolder.begin(Path(out), job.identity(), resume, job.files()) as run:
+        run.log(f"quantize {job.source} ({job.architecture}) with {job.options.to_dict()}")
+        with Stopwatch(run) as watch:
+            images = calibration_images(job, run, reporter)
+            plan = make_plan(job, images, run.assignment, reporter)
+            model, rows = quantize_layers(job, images, plan, run, reporter)
+            if job.options.settings.tune:
+                model = tune(job.graph, model, images, job.options.seed, run.tuning_state, reporter)
+        evaluation = evaluate_on(job, model, images, reporter)
+        wall_seconds = time.monotonic() - started
+        results = Results(run.path, job, model, rows, evaluation, len(images), watch.cpu_seconds, wall_seconds)
+        save_results(run, results)
+    check_drop(results)
+    return results
 
-    clock = time.process_time()
-    images = calibration_images(job, run, reporter)
-    plan = make_plan(job, images, reporter)
-    model, rows, cpu_before = quantize_layers(job, images, plan, run, reporter)
-    if job.options.settings.tune:
-        model = tune(job.graph, model, images, job.options.seed, run.tuning_state, reporter)
-    cpu_seconds = cpu_before + time.process_time() - clock
 
-    evaluation = evaluate_on(job, model, images, reporter)
-    results = Results(run.path, job, model, rows, evaluation, len(images), cpu_seconds, time.monotonic() - started)
-    save_results(run, results)
-    drop = results.accuracy_drop
-    if job.options.max_drop is not None and drop is not None and drop > job.options.max_drop:
+def check_drop(results: Results) -> None:
+    """Raise `AccuracyMissed` if accuracy fell by more than the user allows; the results are written by then."""
+    drop, allowed = results.accuracy_drop, results.job.options.max_drop
+    if allowed is not None and drop is not None and drop > allowed:
         raise AccuracyMissed(
-            f"accuracy drops by {drop:.2f} points, more than --max-drop {job.options.max_drop:g}; the results are in {run.path}: "
+            f"accuracy drops by {drop:.2f} points, more than --max-drop {allowed:g}; the results are in {results.path}: "
             "try --effort high, more --act-bits or a ratio with more fix8"
         )
-    return results
 
 
 def calibration_images(job: Job, run: RunFolder, reporter: Reporter) -> torch.Tensor:
     """The calibration images: the user's, or made from batch-norm statistics."""
-    if job.calibration is not None:
-        for note in job.calibration.notes:
-            reporter.note(note)
-        return torch.from_numpy(job.calibration.images())
+    for note in job.calibration_notes:
+        reporter.note(note)
+    if job.images is not None:
+        return torch.from_numpy(job.images)
     images = run.saved_images()
     if images is None:
         images = make_images(job, reporter)
@@ -91,22 +94,21 @@ def calibration_images(job: Job, run: RunFolder, reporter: Reporter) -> torch.Te
 
 def quantize_layers(
     job: Job, images: torch.Tensor, plan: Plan, run: RunFolder, reporter: Reporter
-) -> tuple[QuantModel, dict[str, LayerRows], float]:
-    """Calibrate, score, assign and quantize every layer; also the CPU seconds that an interrupted run had spent."""
+) -> tuple[QuantModel, dict[str, LayerRows]]:
+    """Calibrate, score, assign and quantize every layer, or take it from where an interrupted run had saved it."""
     graph, options = job.graph, job.options
     general, overrides = options.layer_act_bits(n.name for n in graph.weighted)
     bits = layer_bits(graph, general, overrides)
     streams = Streams(graph, images, bits)
     layers: dict[str, LayerQuant] = {}
     rows: dict[str, LayerRows] = {}
-    clock, cpu_before = time.process_time(), 0.0
     reporter.stage("quantize", len(graph.weighted))
     for index, node in enumerate(graph.nodes):
         layer = None
         if node.weighted:
             saved = run.saved_layer(node.name, index)
             if saved is not None:
-                result, sensitivity, cpu_before = saved
+                result, sensitivity = saved
             else:
                 rng = np.random.default_rng([options.seed, 2, index])
                 statistics = streams.statistics(node, rng, full=wants_full_statistics(graph, node, options.settings))
@@ -116,14 +118,14 @@ def quantize_layers(
                     candidates, chosen, statistics, streams.input_scale(node), options.settings.sweeps
                 )
                 sensitivity = candidates.sensitivity()
-                run.save_layer(node.name, index, result, sensitivity, cpu_before + time.process_time() - clock)
+                run.save_layer(node.name, index, result, sensitivity)
             layer = LayerQuant(result.rows, result.bias, bits[node.name], streams.input_shift(node))
             layers[node.name] = layer
             rows[node.name] = LayerRows(result.rows.scheme, sensitivity, result.error)
             reporter.advance()
         streams.advance(node, layer)
     model = QuantModel(graph.structure(), layers, streams.tensors, job.metadata())
-    return model.verify(), rows, cpu_before
+    return model.verify(), rows
 
 
 def evaluate_on(job: Job, model: QuantModel, images: torch.Tensor, reporter: Reporter) -> Evaluation:
@@ -147,8 +149,10 @@ def evaluate_run(
     """Measure a RUN folder on labelled images (by default those it was made with); updates its summary."""
     run = RunFolder.open(Path(path))
     config, graph, model, summary = run.config(), run.graph(), run.model(), run.summary()
+    if graph.to_json() != model.graph.to_json():
+        raise ModelError(f"{path} must hold one network: its {FLOAT} and {MODEL} are of different ones")
     spec = val or config.get("val")
-    if spec is None:
+    if not isinstance(spec, str):
         raise UsageError(f"{path} was made without labelled images: give some with --val")
     validation = open_validation(spec, Preprocess.from_dict(config["preprocess"]), graph, val_images)
     for note in validation.notes:

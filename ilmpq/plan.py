@@ -18,7 +18,7 @@ from .graph import Graph, Node
 from .quantize import quantize_layer
 from .ratio import Ratio
 from .rowquant import LayerQuant
-from .rowsfile import read_assignment
+from .rowsfile import read_assignment, write_schemes
 from .schemes import BY_IDENT, Scheme
 from .score import Candidates, score_layer, wants_full_statistics
 from .storage import layer_bits
@@ -39,14 +39,16 @@ class Plan:
     assign: Callable[[Node, Candidates, np.random.Generator], Idents]
 
 
-def make_plan(job: Job, images: torch.Tensor, reporter: Reporter) -> Plan:
-    """The plan that the options ask for."""
+def make_plan(job: Job, images: torch.Tensor, kept: Path, reporter: Reporter) -> Plan:
+    """The plan that the options ask for; what a budget gave is kept in a file for `--resume`."""
     options = job.options
-    if options.assignment is not None:
-        return _given(read_assignment(Path(options.assignment), job.graph))
+    if job.assignment is not None:
+        return _given(job.assignment)
     ratio = Ratio.parse(options.ratio)
     if options.average_bits is not None:
-        return _given(_spend_budget(job, images, ratio.schemes, options.average_bits, reporter))
+        if not kept.exists():
+            write_schemes(kept, _spend_budget(job, images, ratio.schemes, options.average_bits, reporter))
+        return _given(read_assignment(kept, job.graph))
     gradients = _gradients(job, images) if options.assign is Rule.HESSIAN else None
     return Plan(ratio.schemes, _by_ratio(job.graph, ratio, options.assign, gradients))
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, demo
 from .evaluate import Evaluation
 from .files import write_json
 from .graphfile import save_graph
 from .job import Job
 from .rowquant import QuantModel
 from .rowsfile import LayerRows, write_rows
-from .runfolder import CONFIG, FLOAT, MODEL, ROWS, RunFolder
+from .runfolder import CONFIG, FLOAT, MODEL, ROWS, SUMMARY, RunFolder
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,25 @@ class Results:
         """Points of accuracy lost, if there was a labelled set."""
         return accuracy_drop(self.evaluation)
 
+    def config(self) -> dict[str, Any]:
+        """The contents of `config.json`: every option as it was resolved, paths in full."""
+        options = self.job.options
+        resolved = {
+            "input_shape": list(self.job.graph.input_shape),
+            "calib": full_path(options.calib),
+            "calib_images": self.images_calibration,
+            "val": full_path(options.val),
+            "assignment": full_path(options.assignment),
+        }
+        preprocess = self.job.preprocess.to_dict()
+        return {
+            "ilmpq": __version__,
+            "model": self.job.source,
+            **options.to_dict(),
+            **resolved,
+            "preprocess": preprocess,
+        }
+
     def summary(self) -> dict[str, Any]:
         """The contents of `summary.json`."""
         options, model = self.job.options, self.model
@@ -51,7 +70,7 @@ class Results:
             "effort": options.effort.value,
             "seed": options.seed,
             "images_calibration": self.images_calibration,
-            "calibration": "synthetic" if self.job.calibration is None else options.calib,
+            "calibration": "synthetic" if self.job.images is None else options.calib,
             "average_weight_bits": round(model.average_weight_bits(), 4),
             "parameters_bytes_float": model.float_bytes(),
             "parameters_bytes_packed": model.packed_bytes(),
@@ -90,18 +109,22 @@ def evaluation_summary(evaluation: Evaluation, labelled: bool) -> dict[str, Any]
         "agreement": evaluation.agreement if labelled else None,
         "images_evaluated": evaluation.images if labelled else 0,
         "measured_by": "float emulation",
+        "snr_on": "labelled images" if labelled else "calibration images",
         "snr_db": evaluation.snr_db,
     }
 
 
+def full_path(spec: str | None) -> str | None:
+    """A path that means the same from every working directory; the word `digits` stays."""
+    return spec if spec is None or spec == demo.NAME else str(Path(spec).expanduser().resolve())
+
+
 def save_results(run: RunFolder, results: Results) -> None:
     """Write every file of the RUN folder, the summary last."""
-    run.invalidate()
-    results.model.save(run.path / MODEL)
-    save_graph(results.job.graph, run.path / FLOAT)
-    write_rows(run.path / ROWS, results.rows)
-    config = {"model": results.job.source, **results.job.options.to_dict()}
-    write_json(run.path / CONFIG, {**config, "preprocess": results.job.preprocess.to_dict()})
-    summary = results.summary()
-    run.log(f"finished: {summary}")
-    run.finish(summary)
+    results.model.save(run.staging / MODEL)
+    save_graph(results.job.graph, run.staging / FLOAT)
+    write_rows(run.staging / ROWS, results.rows)
+    write_json(run.staging / CONFIG, results.config())
+    write_json(run.staging / SUMMARY, results.summary())
+    run.log(f"finished: {results.summary()}")
+    run.finish()

@@ -6,19 +6,21 @@ While a run works, finished layers lie in `.partial/`; the results are written a
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .container import read_container, write_container
-from .errors import ModelError, UsageError
+from .errors import IlmpqError, ModelError, UsageError
 from .files import write_json
 from .graph import Graph
 from .graphfile import load_graph
@@ -27,7 +29,8 @@ from .rowquant import QuantModel, RowQuant
 
 MODEL, FLOAT, ROWS = "model.safetensors", "float.safetensors", "rows.csv"
 SUMMARY, CONFIG, LOG = "summary.json", "config.json", "log.txt"
-_PARTIAL, _STATE, _IMAGES = ".partial", "state.json", "images.safetensors"
+_RESULTS = (MODEL, FLOAT, ROWS, CONFIG, SUMMARY)  # the summary last: a folder with one is whole
+_PARTIAL, _STATE, _IMAGES, _CPU, _LOCK = ".partial", "state.json", "images.safetensors", "cpu.json", ".lock"
 _VERSION = 1
 
 
@@ -36,32 +39,53 @@ class RunFolder:
     """A folder with the results of one run. Made with `begin` or `open`."""
 
     path: Path
+    lock: IO[str] | None = None  # held while a run works here
 
     @staticmethod
-    def begin(path: Path, identity: dict[str, Any], resume: bool) -> RunFolder:
-        """Make the folder ready for a run of this identity (options and checkpoint); `resume` keeps finished layers."""
-        run = RunFolder(path)
-        if path.exists() and not path.is_dir():
+    def begin(path: Path, identity: dict[str, Any], resume: bool, inputs: Iterable[Path] = ()) -> RunFolder:
+        """Make the folder ready for a run of this identity (options and contents); `resume` keeps finished layers.
+
+        `inputs` are the user's files that the run reads: none of them may be one that it would replace.
+        """
+        if path.is_file():
             raise UsageError(f"{path} is a file: choose a folder with --out")
-        if path.is_dir() and any(path.iterdir()) and not run._ours():
+        if path.is_dir() and any(path.iterdir()) and not RunFolder(path)._ours():
             raise UsageError(f"{path} holds other files: choose a new folder with --out")
+        for read in inputs:
+            if read.resolve().parent == path.resolve() and read.name in _RESULTS:
+                raise UsageError(
+                    f"{path} holds {read.name}, which this run reads and would replace: choose another --out"
+                )
+        run = RunFolder(path, _lock(path))
         state = run._partial / _STATE
         if resume:
-            if not state.exists():
-                done = "it is finished" if (path / SUMMARY).exists() else "nothing was begun there"
-                raise UsageError(f"{path} cannot be resumed: {done}; run again without --resume")
-            before = _read_json(state)
-            changed = [k for k in identity if before.get(k) != identity[k]]
-            if changed:
-                raise UsageError(
-                    f"{path} was begun with another {changed[0]} ({before.get(changed[0])}, now {identity[changed[0]]}): "
-                    "give the same options with --resume, or leave --resume out to begin again"
-                )
+            run._check_same(identity)
         else:
             shutil.rmtree(run._partial, ignore_errors=True)
             write_json(state, identity)
-        run._check_writable()
         return run
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.lock is not None:
+            self.lock.close()
+
+    def _check_same(self, identity: dict[str, Any]) -> None:
+        """That what was begun here is what shall go on."""
+        state = self._partial / _STATE
+        if not state.exists():
+            done = "it is finished" if (self.path / SUMMARY).exists() else "nothing was begun there"
+            raise UsageError(f"{self.path} cannot be resumed: {done}; run again without --resume")
+        before = read_json(state)
+        changed = [k for k in identity if before.get(k) != identity[k]]
+        if changed:
+            short = [str(v)[:40] for v in (before.get(changed[0]), identity[changed[0]])]
+            raise UsageError(
+                f"{self.path} was begun with another {changed[0]} ({short[0]}, now {short[1]}): "
+                "give the same options with --resume, or leave --resume out to begin again"
+            )
 
     @staticmethod
     def open(path: Path) -> RunFolder:
@@ -79,17 +103,37 @@ class RunFolder:
         return self.path / _PARTIAL
 
     def _ours(self) -> bool:
-        return (self.path / CONFIG).exists() or self._partial.exists()
-
-    def _check_writable(self) -> None:
-        """Fail now rather than after the work is done."""
-        if not os.access(self.path, os.W_OK):
-            raise UsageError(f"{self.path} cannot be written: permission denied; choose another place with --out")
+        """Whether nothing but a run of ours can have made the folder."""
+        if (self._partial / _STATE).exists() or (self.path / _LOCK).exists():
+            return True
+        try:
+            return "ilmpq" in read_json(self.path / CONFIG)
+        except IlmpqError:
+            return False
 
     @property
     def tuning_state(self) -> Path:
         """Where tuning keeps its progress."""
         return self._partial / "tuning.safetensors"
+
+    @property
+    def assignment(self) -> Path:
+        """Where the schemes that a budget gave are kept, in the form of rows.csv."""
+        return self._partial / "assignment.csv"
+
+    @property
+    def staging(self) -> Path:
+        """Where results are written before `finish` puts them in place."""
+        return self._partial / "results"
+
+    def cpu_before(self) -> float:
+        """CPU seconds that interrupted runs have spent on this one."""
+        path = self._partial / _CPU
+        return float(read_json(path)["cpu_seconds"]) if path.exists() else 0.0
+
+    def note_cpu(self, seconds: float) -> None:
+        """Keep the CPU seconds spent so far."""
+        write_json(self._partial / _CPU, {"cpu_seconds": seconds})
 
     def model(self) -> QuantModel:
         return QuantModel.load(self.path / MODEL)
@@ -98,10 +142,10 @@ class RunFolder:
         return load_graph(self.path / FLOAT)
 
     def summary(self) -> dict[str, Any]:
-        return _read_json(self.path / SUMMARY)
+        return read_json(self.path / SUMMARY)
 
     def config(self) -> dict[str, Any]:
-        return _read_json(self.path / CONFIG)
+        return read_json(self.path / CONFIG)
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`."""
@@ -111,9 +155,7 @@ class RunFolder:
         except OSError as error:
             raise UsageError(f"{self.path / LOG} cannot be written: {error.strerror}") from None
 
-    def save_layer(
-        self, name: str, index: int, result: LayerResult, sensitivity: NDArray[np.float64], cpu: float
-    ) -> None:
+    def save_layer(self, name: str, index: int, result: LayerResult, sensitivity: NDArray[np.float64]) -> None:
         """Keep a finished layer for `--resume`."""
         arrays: dict[str, NDArray[Any]] = {
             "codes": result.rows.codes,
@@ -123,17 +165,17 @@ class RunFolder:
             "error": result.error,
             "sensitivity": sensitivity,
         }
-        write_container(self._layer(index), "finished layer", _VERSION, {"name": name, "cpu_seconds": cpu}, arrays)
+        write_container(self._layer(index), "finished layer", _VERSION, {"name": name}, arrays)
 
-    def saved_layer(self, name: str, index: int) -> tuple[LayerResult, NDArray[np.float64], float] | None:
-        """A layer that an interrupted run had finished: result, sensitivity, CPU seconds of the run up to it."""
+    def saved_layer(self, name: str, index: int) -> tuple[LayerResult, NDArray[np.float64]] | None:
+        """A layer that an interrupted run had finished: result and sensitivity."""
         if not self._layer(index).exists():
             return None
         header, a = read_container(self._layer(index), "finished layer", _VERSION)
         if header["name"] != name:
             raise ModelError(f"{self._layer(index)} must hold {name}, not {header['name']}: run again without --resume")
         result = LayerResult(RowQuant(a["codes"], a["scale"], a["scheme"]).verify(name), a["bias"], a["error"])
-        return result, a["sensitivity"], float(header["cpu_seconds"])
+        return result, a["sensitivity"]
 
     def _layer(self, index: int) -> Path:
         return self._partial / f"layer{index:04d}.safetensors"
@@ -147,17 +189,53 @@ class RunFolder:
         path = self._partial / _IMAGES
         return read_container(path, "images", _VERSION)[1]["images"] if path.exists() else None
 
-    def invalidate(self) -> None:
-        """Take away an earlier run's summary before its files are replaced: from here to `finish` the folder is not whole."""
+    def finish(self) -> None:
+        """Put the staged results in place, the summary last, and drop what was kept for `--resume`.
+
+        From the removal of an earlier summary to the last rename the folder is not whole; only renames lie between.
+        """
         (self.path / SUMMARY).unlink(missing_ok=True)
-
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Write the summary, which makes the folder whole, and drop what was kept for `--resume`."""
-        write_json(self.path / SUMMARY, summary)
+        for name in _RESULTS:
+            os.replace(self.staging / name, self.path / name)
         shutil.rmtree(self._partial, ignore_errors=True)
+        (self.path / _LOCK).unlink(missing_ok=True)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+class Stopwatch:
+    """CPU seconds of the stages inside a `with`, those of interrupted runs before included; kept when interrupted."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._before = run.cpu_before()
+        self._start = time.process_time()
+        self.cpu_seconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.cpu_seconds = self._before + time.process_time() - self._start
+        if kind is not None:
+            self._run.note_cpu(self.cpu_seconds)
+
+
+def _lock(path: Path) -> IO[str]:
+    """Hold the folder for this process, or say that another works there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / _LOCK).open("w")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; choose another place with --out") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise UsageError(
+            f"{path}: another run is working here; wait for it, or choose another folder with --out"
+        ) from None
+    return file
+
+
+def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except OSError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ModelError
-from .feedback import Array, Factor, factorize, round_segments, round_with_feedback
+from .feedback import LEAST_SCALE, Array, Factor, factorize, round_segments, round_with_feedback
 from .graph import Graph, Node
 from .moments import LayerStatistics
 from .options import EffortSettings
@@ -121,7 +121,7 @@ def covering_scale(target: Array, scheme: Scheme) -> Array:
     """The scale at which the largest weight of a row gets the top code; a dead row has its layer's median."""
     peak = np.abs(target).max(axis=1)
     typical = np.median(peak[peak > 0]) if (peak > 0).any() else 1.0
-    return (np.where(peak > 0, peak, typical) / scheme.top).astype(np.float32)
+    return np.maximum(np.where(peak > 0, peak, typical) / scheme.top, LEAST_SCALE).astype(np.float32)
 
 
 def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, count: int) -> Candidates:

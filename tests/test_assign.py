@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from ilmpq.assign import RowScores, Rule, transport, under_budget
 from ilmpq.errors import UsageError
 from ilmpq.ratio import Ratio
-from ilmpq.schemes import FIX4, FIX8, POT4
+from ilmpq.schemes import FIX4, FIX7, FIX8, POT4
 
 SCHEMES = (POT4, FIX4, FIX8)
 
@@ -44,6 +45,19 @@ def test_transport_is_the_least_cost_of_all_assignments(seed, rows):
     assert total(cost, transport(cost, counts)) == pytest.approx(best)
 
 
+@given(st.integers(0, 10**6), st.integers(2, 80), st.integers(0, 12))
+@settings(max_examples=40, deadline=None)
+def test_transport_stays_exact_beside_rows_of_huge_cost(seed, rows, power):
+    cost = scores(seed, rows).cost
+    cost[:2] *= 10.0**power
+    counts = [n for _, n in Ratio.parse("60:35:5").counts(rows)]
+    best = linear_sum_assignment(np.repeat(cost, counts, axis=1))
+    choice = transport(cost, counts)
+    assert total(cost[2:], choice[2:]) == pytest.approx(
+        total(cost[2:], np.repeat(np.arange(3), counts)[best[1]][2:]), rel=1e-9, abs=1e-12 * cost.max()
+    )
+
+
 @given(st.integers(0, 10**6), st.integers(20, 80))
 @settings(max_examples=20, deadline=None)
 def test_clustering_lies_between_exact_and_random(seed, rows):
@@ -75,6 +89,18 @@ def test_rows_that_are_all_alike_can_be_clustered():
     s = RowScores(SCHEMES, np.zeros((8, 3)), np.ones(8), np.ones(8))
     choice = Rule.CLUSTER.function(s, [5, 3, 0], np.random.default_rng(0))
     np.testing.assert_array_equal(np.bincount(choice, minlength=3), [5, 3, 0])
+
+
+@given(st.integers(0, 10**6), st.floats(4, 8), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_budget_is_kept_with_three_widths(seed, bits, by_layer):
+    widths = (FIX4, FIX7, FIX8)
+    rng = np.random.default_rng(seed)
+    costs = {f"layer{i}": rng.lognormal(sigma=2, size=(5, 3)) for i in range(4)}
+    sizes = {k: int(rng.integers(1, 10_000)) for k in costs}
+    choices = under_budget(costs, sizes, widths, bits, by_layer)
+    spent = sum(sizes[k] * np.array([s.bits for s in widths])[c].sum() for k, c in choices.items())
+    assert spent <= bits * 5 * sum(sizes.values()) + 1e-6
 
 
 @given(st.integers(0, 10**6), st.floats(4, 8), st.booleans())

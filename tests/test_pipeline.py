@@ -6,13 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from nets import concat_net, images, residual_net
+from nets import concat_net, images, parameters, residual_net
 
 from ilmpq import pipeline
 from ilmpq.assign import Rule
 from ilmpq.calibrate import Streams
 from ilmpq.emulate import Emulator, float_logits
-from ilmpq.errors import AccuracyMissed, UsageError
+from ilmpq.errors import AccuracyMissed, ModelError, UsageError
+from ilmpq.graph import Graph, Node, Op, Window
+from ilmpq.graphfile import save_graph
 from ilmpq.job import Job
 from ilmpq.options import Effort, Options
 from ilmpq.preprocess import Preprocess
@@ -21,6 +23,7 @@ from ilmpq.rowquant import QuantModel
 from ilmpq.runfolder import RunFolder
 from ilmpq.schemes import FIX8, scheme_named
 
+RESULTS = ("model.safetensors", "float.safetensors", "rows.csv", "summary.json", "config.json")
 QUICK = Options(effort=Effort.FAST, calib_images=32, val_images=50)
 
 
@@ -44,12 +47,21 @@ def quantize_graph(graph, tmp_path, options, dataset=None):
     """Run the layers of a graph that no loader makes."""
     _, *_size = graph.input_shape
     job = Job(
-        graph, "test", "test", None, Preprocess(graph.input_shape, None, (0.0,) * 3, (1.0,) * 3), None, None, options
+        graph,
+        "test",
+        "test",
+        None,
+        Preprocess(graph.input_shape, None, (0.0,) * 3, (1.0,) * 3),
+        None,
+        (),
+        None,
+        None,
+        options,
     )
     run = RunFolder.begin(tmp_path / "run", job.identity(), False)
     x = torch.from_numpy(images(graph) if dataset is None else dataset)
-    plan = pipeline.make_plan(job, x, Silent())
-    return x, *pipeline.quantize_layers(job, x, plan, run, Silent())[:2]
+    plan = pipeline.make_plan(job, x, run.assignment, Silent())
+    return x, *pipeline.quantize_layers(job, x, plan, run, Silent())
 
 
 @pytest.mark.parametrize("effort", list(Effort))
@@ -83,10 +95,10 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tmp_path, effort, steps, 
 
 def test_an_interrupted_run_leaves_an_earlier_result_alone(tmp_path):
     pipeline.quantize("digits", tmp_path, QUICK)
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != "log.txt"}
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name in RESULTS}
     with pytest.raises(KeyboardInterrupt):
         pipeline.quantize("digits", tmp_path, replace(QUICK, seed=9), reporter=Interrupting(2))
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file() and p.name != "log.txt"} == before
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name in RESULTS} == before
 
 
 def test_resuming_with_other_options_or_nothing_begun_is_refused(tmp_path):
@@ -187,6 +199,51 @@ def test_images_that_are_all_black_are_survived(tmp_path):
     assert np.isfinite(Emulator(model)(x).numpy()).all()
 
 
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.NORMAL])
+def test_inputs_that_never_vary_leave_the_weights_as_they_are(tmp_path, effort):
+    graph = residual_net()
+    graph.parameters["conv3"].weight[...] = 0
+    graph.parameters["conv3"].bias[...] = -99
+    graph.parameters["conv1"].weight[...] = graph.parameters["conv1"].bias[...] = 0
+    options = Options(effort=effort, ratio="fix8:100", act_bits="8")
+    _, model, _ = quantize_graph(graph, tmp_path, options, np.ones((4, 3, 8, 8), np.float32))
+    weight = graph.parameters["fc"].weight
+    np.testing.assert_allclose(model.layers["fc"].rows.values(), weight, atol=0.01 * np.abs(weight).max())
+
+
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.NORMAL])
+def test_weights_that_overflow_are_refused_by_layer(tmp_path, effort):
+    graph = residual_net()
+    graph.parameters["conv2"].weight[...] *= 1e22
+    graph.parameters["conv3"].weight[...] *= 1e22
+    with pytest.raises(ModelError, match=r"conv. .*float32"):
+        quantize_graph(graph, tmp_path, Options(effort=effort))
+
+
+def test_activations_of_hardly_any_size_are_survived(tmp_path):
+    graph = residual_net()
+    for name in ("conv1", "conv2"):
+        graph.parameters[name].weight[...] *= 1e-36
+        graph.parameters[name].bias[...] = 0
+    x, model, _ = quantize_graph(graph, tmp_path, Options())
+    assert np.isfinite(Emulator(model)(x).numpy()).all()
+
+
+def test_an_output_that_a_layer_reads_too_is_stored(tmp_path):
+    rng = np.random.default_rng(0)
+    nodes = (
+        Node("input", Op.INPUT),
+        Node("c", Op.CONV, ("input",), Window((1, 1)), relu=True),
+        Node("d", Op.CONV, ("c",), Window((1, 1)), relu=True),
+        Node("join", Op.CONCAT, ("c", "d")),
+    )
+    graph = Graph("joined", (3, 4, 4), nodes, {"c": parameters(rng, 4, 3, 1, 1), "d": parameters(rng, 5, 4, 1, 1)})
+    x, model, _ = quantize_graph(graph.verify(), tmp_path, Options(act_bits="8", ratio="fix8:100"))
+    assert set(model.tensors) == {"input", "c"}
+    exact, found = float_logits(graph, x), Emulator(model)(x)
+    assert float((exact - found).abs().max()) < 0.05 * float(exact.max())
+
+
 def test_permuting_a_layers_rows_permutes_its_codes(tmp_path):
     graph = residual_net()
     _, model, _ = quantize_graph(graph, tmp_path / "a", Options())
@@ -226,3 +283,74 @@ def test_a_run_folder_evaluates_without_the_checkpoint(tmp_path):
     assert QuantModel.load(tmp_path / "model.safetensors").graph.to_json() == results.model.graph.to_json()
     again, _ = pipeline.evaluate_run(tmp_path, "digits", 50)
     assert again.kl_to_float == pytest.approx(results.evaluation.kl_to_float, rel=1e-3)  # batches of another size
+
+
+def test_a_second_run_in_the_same_folder_is_told_to_wait(tmp_path):
+    pipeline.quantize("digits", tmp_path, QUICK)
+    with (
+        RunFolder.begin(tmp_path, {}, resume=False),
+        pytest.raises(UsageError, match="another run is working here"),
+    ):
+        pipeline.quantize("digits", tmp_path, QUICK)
+    pipeline.quantize("digits", tmp_path, QUICK)
+
+
+def test_a_folder_with_anothers_config_is_left_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["ResNet"]}')
+    (tmp_path / "model.safetensors").write_bytes(b"precious")
+    with pytest.raises(UsageError, match="holds other files"):
+        pipeline.quantize("digits", tmp_path, QUICK)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
+
+
+def test_a_file_that_the_run_reads_is_not_replaced(tmp_path):
+    pipeline.quantize("digits", tmp_path, QUICK)
+    with pytest.raises(UsageError, match="holds rows.csv, which this run reads"):
+        pipeline.quantize("digits", tmp_path, replace(QUICK, assignment=str(tmp_path / "rows.csv")))
+
+
+def test_a_failed_write_at_the_end_leaves_the_earlier_result_and_can_be_resumed(tmp_path, monkeypatch):
+    pipeline.quantize("digits", tmp_path, QUICK)
+    before = {name: (tmp_path / name).read_bytes() for name in RESULTS}
+    other = replace(QUICK, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("ilmpq.results.save_graph", lambda graph, path: (_ for _ in ()).throw(UsageError("disk is full")))
+        with pytest.raises(UsageError, match="disk is full"):
+            pipeline.quantize("digits", tmp_path, other)
+    assert {name: (tmp_path / name).read_bytes() for name in RESULTS} == before
+    pipeline.quantize("digits", tmp_path, other, resume=True)
+    assert model_bytes(tmp_path) != before["model.safetensors"]
+
+
+def test_resuming_with_other_weights_of_the_same_shape_is_refused(tmp_path):
+    def module(seed):
+        torch.manual_seed(seed)
+        return torch.nn.Sequential(
+            torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 5)
+        )
+
+    options = Options(effort=Effort.FAST, input_shape=(3, 8, 8), calib_images=16, preset="none")
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.quantize(module(0), tmp_path, options, reporter=Interrupting(0))
+    with pytest.raises(UsageError, match="another network"):
+        pipeline.quantize(module(1), tmp_path, options, resume=True)
+    pipeline.quantize(module(0), tmp_path, options, resume=True)
+
+
+def test_files_of_two_runs_in_one_folder_are_refused(tmp_path):
+    pipeline.quantize("digits", tmp_path, QUICK)
+    save_graph(residual_net(), tmp_path / "float.safetensors")
+    with pytest.raises(ModelError, match="must hold one network"):
+        pipeline.evaluate_run(tmp_path, None, None)
+
+
+def test_the_configuration_means_the_same_from_every_folder(tmp_path, monkeypatch):
+    x = np.random.default_rng(0).integers(0, 17, (20, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", x=x, y=np.arange(20) % 10)
+    monkeypatch.chdir(tmp_path)
+    pipeline.quantize("digits", "run", replace(QUICK, calib="x.npz", val="x.npz", calib_images=None))
+    monkeypatch.chdir("/")
+    evaluation, _ = pipeline.evaluate_run(tmp_path / "run", None, None)
+    assert evaluation.images == 20
+    config = RunFolder.open(tmp_path / "run").config()
+    assert (config["calib_images"], config["input_shape"]) == (20, [1, 8, 8])
