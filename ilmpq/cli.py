@@ -1,240 +1,102 @@
-"""The command line: options to pipeline, errors to messages and exit codes. No logic of its own."""
+"""The program `ilmpq`: runs a command and turns whatever goes wrong into a message and an exit code."""
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+import traceback
+from contextlib import suppress
 
-import typer
+from .errors import IlmpqError, Interrupted, ToolMissing, UsageError, printable
 
-from . import __version__
-from .errors import IlmpqError
-
-app = typer.Typer(
-    help="Turn a trained CNN into a network whose every row has its own number scheme.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-INTERRUPTED = 130  # the code typer turns Ctrl-C into
-
-Model = Annotated[str, typer.Argument(help="checkpoint (.pt .pth .th .safetensors), .pt2, .onnx, or the word digits")]
-Run = Annotated[Path, typer.Argument(help="a RUN folder that `ilmpq quantize` made")]
-Arch = Annotated[str | None, typer.Option(help="architecture's name, or package.module:callable (its code is run)")]
-InputShape = Annotated[str | None, typer.Option(help="channels,height,width of the input; default: the architecture's")]
-Preset = Annotated[str | None, typer.Option(help="preprocessing: imagenet, cifar10, mnist, fashion_mnist, none")]
-Mean = Annotated[
-    str | None, typer.Option(help="mean per channel of pixels scaled to 0…1, for example 0.485,0.456,0.406")
-]
-Std = Annotated[str | None, typer.Option(help="standard deviation per channel, likewise")]
-ActBits = Annotated[str, typer.Option(help="activation bits 4…8; per layer: 4,fc=8,layer3.*=5")]
-RatioOption = Annotated[str, typer.Option(help="rows in percent: PoT4:Fixed4:Fixed8, or pot3:70,fix4:25,fix8:5")]
-Val = Annotated[str | None, typer.Option(help="labelled images: folder of class folders, .npz with x and y, or digits")]
-ValImages = Annotated[int | None, typer.Option(help="use only so many labelled images")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
-Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no notes")]
-
-
-@app.command()
-def quantize(
-    model: Model,
-    out: Annotated[Path | None, typer.Option(help="RUN folder; default runs/NAME")] = None,
-    calib: Annotated[str | None, typer.Option(help="calibration images (no labels needed); default: made up")] = None,
-    calib_images: Annotated[int | None, typer.Option(help="how many of them; default: by effort and size")] = None,
-    val: Val = None,
-    val_images: ValImages = None,
-    arch: Arch = None,
-    input_shape: InputShape = None,
-    preset: Preset = None,
-    mean: Mean = None,
-    std: Std = None,
-    ratio: RatioOption = "60:35:5",
-    act_bits: ActBits = "4",
-    effort: Annotated[str, typer.Option(help="fast, normal or high")] = "normal",
-    assign: Annotated[str, typer.Option(help="exact, cluster, hessian, output-error, variance or random")] = "exact",
-    assignment: Annotated[Path | None, typer.Option(help="a rows.csv with the scheme of every row")] = None,
-    budget: Annotated[str | None, typer.Option(help="avg-bits=4.3: free ratio per layer under average bits")] = None,
-    granularity: Annotated[str, typer.Option(help="with --budget: row or layer")] = "row",
-    max_drop: Annotated[float | None, typer.Option(help="exit code 4 if accuracy drops by more points")] = None,
-    seed: Annotated[int, typer.Option(help="same seed, same result")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run")] = False,
-    threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Quantize a trained network and write a RUN folder."""
-    from . import pipeline
-    from .assign import Rule
-    from .console import Terminal, layers_table, totals
-    from .options import Effort, Options, choice
-
-    _use_threads(threads)
-    options = Options(
-        **_input_options(arch, input_shape, preset, mean, std),
-        calib=calib,
-        calib_images=calib_images,
-        val=val,
-        val_images=val_images,
-        ratio=ratio,
-        budget=budget,
-        granularity=granularity,
-        act_bits=act_bits,
-        effort=choice(Effort, "--effort", effort),
-        assign=choice(Rule, "--assign", assign),
-        assignment=None if assignment is None else str(assignment),
-        max_drop=max_drop,
-        seed=seed,
-    )
-    folder = out or Path("runs") / Path(model).stem
-    with Terminal(quiet) as terminal:
-        results = pipeline.quantize(model, folder, options, resume, terminal)
-    if as_json:
-        _print_json(results.summary())
-    else:
-        _print(layers_table(results))
-        print("\n" + totals(results))
-
-
-@app.command()
-def inspect(
-    model: Annotated[str, typer.Argument(help="a model file, an architecture's name, or digits")],
-    arch: Arch = None,
-    input_shape: InputShape = None,
-    ratio: RatioOption = "60:35:5",
-    act_bits: ActBits = "4",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Show what was recognised and what will happen to it, before any work."""
-    from .console import network_table
-    from .inspection import inspect as look
-    from .options import Options
-
-    options = Options(**_input_options(arch, input_shape, None, None, None), ratio=ratio, act_bits=act_bits)
-    found = look(model, options)
-    if as_json:
-        _print_json(found)
-        return
-    shape = "×".join(map(str, found["input_shape"]))
-    print(f"{found['model']}: {found['architecture']}, input {shape}, {found['classes']} classes\n")
-    if not quiet:
-        _print(network_table(found["nodes"]))
-        print()
-    print(
-        f"{found['layers']} layers, {found['parameters']:,} parameters, {found['macs']:,} MACs; "
-        f"{found['calibration_images']} calibration images by default"
-    )
-
-
-@app.command()
-def evaluate(
-    run: Run,
-    val: Val = None,
-    val_images: ValImages = None,
-    threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Measure a RUN folder's accuracy and closeness to the float network; the figures go into its summary.json."""
-    from .console import Terminal, accuracy_lines
-    from .pipeline import evaluate_run
-
-    _use_threads(threads)
-    with Terminal(quiet) as terminal:
-        evaluation, summary = evaluate_run(run, val, val_images, terminal)
-    if as_json:
-        _print_json(summary)
-    else:
-        print("\n".join(accuracy_lines(evaluation)))
-        worst = sorted(evaluation.snr_db.items(), key=lambda item: item[1])[:5]
-        print("noisiest     " + ", ".join(f"{name} {value:.1f} dB" for name, value in worst))
-
-
-@app.command()
-def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
-    """Show which tools are there, and what works without the missing ones."""
-    from dataclasses import asdict
-
-    from .doctor import examine
-
-    findings = examine()
-    missing = [f for f in findings if f.needed and f.version is None]
-    if as_json:
-        _print_json([asdict(f) for f in findings])
-    else:
-        for f in findings:
-            if not (quiet and f.version):
-                print(f"{f.name:<14} {f.version or 'missing':<12} {'' if f.version else 'without it: no ' + f.use}")
-    if missing:
-        raise SystemExit(6)
-
-
-@app.callback(invoke_without_command=True)
-def version(
-    show: Annotated[bool, typer.Option("--version", help="print the version and exit", is_eager=True)] = False,
-) -> None:
-    if show:
-        print(f"ilmpq {__version__}")
-        raise typer.Exit
-
-
-def _input_options(
-    arch: str | None, input_shape: str | None, preset: str | None, mean: str | None, std: str | None
-) -> dict[str, Any]:
-    from .preprocess import parse_channels, parse_shape
-
-    return {
-        "arch": arch,
-        "input_shape": None if input_shape is None else parse_shape(input_shape),
-        "preset": preset,
-        "mean": None if mean is None else parse_channels("--mean", mean),
-        "std": None if std is None else parse_channels("--std", std),
-    }
-
-
-def _use_threads(threads: int | None) -> None:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    from .errors import UsageError
-
-    if threads is not None and threads < 1:
-        raise UsageError(f"--threads must be at least 1, not {threads}")
-    count = threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(count)
-    threadpool_limits(count)
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, highlight=False).print(table)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+INTERRUPTED = Interrupted.exit_code
+NOT_READ = 141  # what a shell says of a program whose reader has left: 128 + SIGPIPE
+PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow"}  # those that are imported by another name
 
 
 def main() -> None:
-    """The program `ilmpq`."""
+    """Run `sys.argv`; always ends with SystemExit."""
     # Idle OpenMP threads must sleep, not spin: spinning costs CPU time and, on shared cores, wall time many times over.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    _prepare_streams()
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except IlmpqError as error:
+        code = _tell(error)
+    except KeyboardInterrupt:
+        code = _tell(Interrupted("the command is not finished"))
+    except ModuleNotFoundError as error:
+        code = _missing(error)
+    except BrokenPipeError:
+        code = NOT_READ
+    except OSError as error:
+        what = error.filename or "the output"
+        code = _tell(UsageError(f"{what} cannot be read or written: {error.strerror or error}"))
+    except Exception as error:
+        code = _bug(error)
+    _let_go_of_stdout()
+    raise SystemExit(code)
+
+
+def _run() -> int:
+    """Run the command; typer's own endings (help, usage, Ctrl-C) as exit codes."""
+    from .commands import app
+
     try:
         app(prog_name="ilmpq")
-    except IlmpqError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
     except SystemExit as leaving:
         if leaving.code == INTERRUPTED:
-            print("interrupted: finished layers are kept; the same command with --resume goes on", file=sys.stderr)
-        raise
+            raise KeyboardInterrupt from None
+        if isinstance(leaving.__context__, BrokenPipeError):
+            raise leaving.__context__ from None
+        return leaving.code if isinstance(leaving.code, int) else 0
+    return 0
+
+
+def _tell(error: IlmpqError) -> int:
+    kind = "interrupted" if isinstance(error, Interrupted) else "error"
+    with suppress(OSError):
+        print(f"{kind}: {printable(str(error))}", file=sys.stderr)
+    return error.exit_code
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    """A package that is not installed; one of our own modules would be a bug."""
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "ilmpq"):
+        return _bug(error)
+    package = PACKAGES.get(name, name)
+    return _tell(
+        ToolMissing(f"the package {package} is missing: pip install {package}; `ilmpq doctor` shows what else is")
+    )
+
+
+def _bug(error: Exception) -> int:
+    with suppress(OSError):
+        traceback.print_exception(error)
+        text = printable(str(error)) or "no message"
+        print(f"internal error: {type(error).__name__}: {text}; please report it", file=sys.stderr)
+    return 1
+
+
+def _prepare_streams() -> None:
+    """Closed streams lead nowhere, and what a terminal's encoding lacks is replaced rather than fatal."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 (for as long as the program runs)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _let_go_of_stdout() -> None:
+    """Where stdout cannot take what was printed, drop it, so that Python does not try again and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

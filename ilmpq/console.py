@@ -111,7 +111,7 @@ def totals(results: Results) -> str:
         f"parameters   {_bytes(full)} float32 → {_bytes(packed)} packed ({full / packed:.2f} × smaller)",
         f"calibration  {results.images_calibration} {calibrated}, {results.cpu_seconds:.1f} CPU s, "
         f"peak memory {summary['peak_memory_mb']:,.0f} MB",
-        f"written to   {results.path}",
+        f"written to   {printable(str(results.path))}",
     ]
     return "\n".join(lines)
 

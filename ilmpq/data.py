@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
+from .files import PathKind, path_kind
 from .folder import Labels, list_images, read_image
 from .graph import FloatArray
 from .npz import load_npz
@@ -64,14 +65,14 @@ def open_data(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"the number of images must be at least 1, not {limit}")
-    path = Path(spec).expanduser()
+    path = _expanded(spec)
     if str(spec) == "digits":
         data = _open_digits(preprocess, labels)
-    elif path.is_dir():
+    elif (there := path_kind(path)) is PathKind.FOLDER:
         data = _open_folder(path, preprocess, labels, classes)
-    elif path.suffix.lower() == ".npz" and path.is_file():
+    elif path.suffix.lower() == ".npz" and there is PathKind.FILE:
         data = _open_npz(path, preprocess, labels, classes)
-    elif not path.exists():
+    elif there is PathKind.ABSENT:
         raise UsageError(f"{spec} cannot be found: give a folder of images, a .npz file or the word digits")
     else:
         raise UsageError(f"{spec} must be a folder of images, a .npz file or the word digits")
@@ -86,6 +87,13 @@ def open_data(
         data.classes,
         data.notes,
     )
+
+
+def _expanded(spec: str | Path) -> Path:
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{spec} cannot be found: there is no such user") from None
 
 
 def _open_folder(root: Path, preprocess: Preprocess, labels: bool, classes: int | None) -> Dataset:
@@ -119,7 +127,8 @@ def _open_npz(path: Path, preprocess: Preprocess, labels: bool, classes: int | N
         part = pixels[indices]
         if part.dtype == np.uint8:
             return preprocess.normalise(part)
-        images = part.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused by name
+            images = part.astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         if bad.size:
             raise UsageError(f"{path} image {indices[bad[0]]} must be finite, but it has NaN or infinite values")
@@ -174,10 +183,8 @@ def _checked_labels(path: Path, y: NDArray[Any], count: int, classes: int | None
 
 def digits_split() -> tuple[NDArray[np.uint8], Labels, NDArray[np.uint8], Labels]:
     """Images (N×1×8×8, 0 … 16) and labels of the training part, then of the test part: always the same split."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise UsageError("digits come with scikit-learn, which is not installed: pip install scikit-learn") from None
+    from sklearn.datasets import load_digits
+
     source = load_digits()
     x = source.images.astype(np.uint8)[:, None]
     y = source.target.astype(np.int64)

@@ -1,6 +1,6 @@
 """Errors a user can cause, each with the exit code the command line gives it.
 
-A message says what, where, why and what to do; see `docs/cli.md` for the table of exit codes.
+A message says what, where, why and what to do; see `docs/guide.md` for the table of exit codes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,28 @@ class AccuracyMissed(IlmpqError):
     exit_code = 4
 
 
+class ToolMissing(IlmpqError):
+    """A package that is needed here is not installed."""
+
+    exit_code = 6
+
+
+class Interrupted(IlmpqError):
+    """Ctrl-C, after which something was kept to go on with."""
+
+    exit_code = 130
+
+
 class InvariantError(IlmpqError):
     """One of our own data structures broke its rules: a bug in ILMPQ, not a user's mistake."""
 
     exit_code = 1
+
+
+def printable(text: str) -> str:
+    r"""Text from a file or a name, safe for a terminal: control characters and broken Unicode are spelt out.
+
+    >>> printable("conv\x1b[31m1\udcff ×")
+    'conv\\x1b[31m1\\udcff ×'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -1,14 +1,45 @@
-"""Writing files so that an interrupted run never leaves one that looks finished."""
+"""What a path leads to, and writing files so that an interrupted run never leaves one that looks finished."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import tempfile
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+
+
+class PathKind(Enum):
+    """What a path leads to; `OTHER` is a device, a pipe or a socket."""
+
+    ABSENT = "nothing"
+    FILE = "a file"
+    FOLDER = "a folder"
+    OTHER = "a device or a pipe"
+
+
+def path_kind(path: Path) -> PathKind:
+    """What is there, links followed; a `UsageError` where that cannot be found out, or the name cannot be stored."""
+    try:
+        str(path).encode()
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return PathKind.ABSENT
+    except UnicodeEncodeError:
+        raise UsageError(f"{path} must have a name in UTF-8: rename it") from None
+    except ValueError:
+        raise UsageError(f"{path} cannot be read: a name must not hold a NUL character") from None
+    except OSError as error:
+        name = f"{str(path)[:40]}…" if error.errno == errno.ENAMETOOLONG else path
+        raise UsageError(f"{name} cannot be read: {error.strerror}; check the path and its permissions") from None
+    if stat.S_ISDIR(mode):
+        return PathKind.FOLDER
+    return PathKind.FILE if stat.S_ISREG(mode) else PathKind.OTHER
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

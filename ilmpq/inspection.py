@@ -8,6 +8,8 @@ from typing import Any
 from . import demo, zoo
 from .canonical import canonical
 from .console import operation
+from .errors import UsageError
+from .files import PathKind, path_kind
 from .graph import Graph, Node
 from .job import default_images
 from .load import load
@@ -20,7 +22,9 @@ def network_of(source: str, options: Options) -> tuple[Graph, str]:
     """The graph of a file, of `digits`, or of an architecture's name (which has no weights), and its architecture."""
     if source == demo.NAME:
         return demo.digits_graph(), demo.NAME
-    if not Path(source).exists() and zoo.is_name(source):
+    if path_kind(Path(source)) is PathKind.ABSENT and zoo.is_name(source):
+        if options.arch is not None:
+            raise UsageError(f"--arch must be given with weights; {source} is an architecture itself")
         return canonical(zoo.build(source, options.input_shape)), source
     loaded = load(source, arch=options.arch, input_shape=options.input_shape)
     return loaded.graph, loaded.architecture
@@ -28,7 +32,7 @@ def network_of(source: str, options: Options) -> tuple[Graph, str]:
 
 def inspect(source: str, options: Options) -> dict[str, Any]:
     """Everything that `ilmpq inspect` prints."""
-    options.verify()
+    options.verify().verify_source(source)
     graph, architecture = network_of(source, options)
     general, overrides = options.layer_act_bits(n.name for n in graph.weighted)
     bits = layer_bits(graph, general, overrides)

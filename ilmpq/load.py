@@ -17,8 +17,9 @@ from . import zoo
 from .canonical import canonical
 from .errors import IlmpqError, ModelError, UsageError
 from .filekind import FileKind, kind_of
+from .files import PathKind, path_kind
 from .graph import FloatArray, Graph
-from .load_state import read_state
+from .load_state import read_state, strip_prefixes
 from .zoo_build import COUNTERS
 
 ImageShape = tuple[int, int, int]
@@ -50,7 +51,10 @@ def load(source: str | Path | nn.Module, *, arch: str | None = None, input_shape
         name = type(source).__name__
         return Loaded(canonical(_trace(source, input_shape)), name, None, name, None)
     path = Path(source)
-    if not path.exists() and zoo.is_name(str(source)):
+    there = path_kind(path)
+    if there is PathKind.OTHER:
+        raise UsageError(f"{path} must be a file, not {there.value}: copy what it gives to a file first")
+    if there is PathKind.ABSENT and zoo.is_name(str(source)):
         raise UsageError(
             f"{source} is the name of an architecture, without weights: give a checkpoint of it, for example {source}.pt; "
             f"`ilmpq inspect {source}` needs none"
@@ -87,6 +91,7 @@ def _from_weights(
         _load_strictly(path, module, state, arch)
         return _trace(module, input_shape), name, None
     try:
+        state = strip_prefixes(state, most=True)
         architecture = zoo.recognise(state) if arch is None else zoo.check(zoo.named(arch), state)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None

@@ -38,16 +38,24 @@ def read_state(path: Path, kind: FileKind) -> dict[str, FloatArray]:
     return strip_prefixes(arrays)
 
 
-def strip_prefixes(state: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+def strip_prefixes(state: Mapping[str, FloatArray], most: bool = False) -> dict[str, FloatArray]:
     """The same tensors without prefixes that all their names share.
+
+    With `most`, without prefixes that more than half of them share, so that a stray name can be told from the others:
+    for built-in architectures, none of which has a part called `module`.
 
     >>> list(strip_prefixes({"module._orig_mod.fc.bias": np.zeros(1, np.float32)}))
     ['fc.bias']
     """
     names = list(state)
-    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in names)), None):
+    enough = len(names) // 2 + 1 if most else max(1, len(names))
+    while prefix := next((p for p in _PREFIXES if sum(n.startswith(p) for n in names) >= enough), None):
         names = [n.removeprefix(prefix) for n in names]
-    return dict(zip(names, state.values(), strict=True))
+    stripped = dict(zip(names, state.values(), strict=True))
+    if len(stripped) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise ModelError(f"tensor {twice} is there with and without a wrapper's prefix: save model.state_dict()")
+    return stripped
 
 
 def _read(path: Path, kind: FileKind) -> Any:

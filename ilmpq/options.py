@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Enum, StrEnum
 from fnmatch import fnmatchcase
@@ -14,6 +15,14 @@ from .ratio import Ratio
 
 DEFAULT_RATIO = "60:35:5"
 MIN_ACT_BITS, MAX_ACT_BITS = 4, 8
+MAX_IMAGES = 1_000_000
+EXCLUSIVE = (
+    ("--assignment", "--budget"),
+    ("--assignment", "--ratio"),
+    ("--assignment", "--assign"),
+    ("--budget", "--assign"),
+)
+OF_A_FILE = ("arch", "input_shape", "preset", "mean", "std")  # options that say what a model file does not
 
 
 E = TypeVar("E", bound=Enum)
@@ -25,6 +34,13 @@ def choice(kind: type[E], flag: str, text: str) -> E:
         return kind(text)
     except ValueError:
         raise UsageError(f"{flag} must be one of {', '.join(m.value for m in kind)}, not {text!r}") from None
+
+
+def check_exclusive(given: Collection[str]) -> None:
+    """Refuse flags of which one would be ignored."""
+    for one, other in EXCLUSIVE:
+        if one in given and other in given:
+            raise UsageError(f"{one} and {other} exclude each other: both say which row gets which scheme")
 
 
 class Effort(StrEnum):
@@ -95,19 +111,32 @@ class Options:
         parse_act_bits(self.act_bits, None)
         if self.budget is not None:
             parse_budget(self.budget)
-            if self.assignment is not None:
-                raise UsageError("--budget and --assignment exclude each other: both say which row gets which scheme")
+        usual = Options()
+        choices = ("ratio", "assign", "assignment", "budget")
+        check_exclusive([f"--{name}" for name in choices if getattr(self, name) != getattr(usual, name)])
         if self.granularity not in ("row", "layer"):
             raise UsageError(f"--granularity must be row or layer, not {self.granularity!r}")
         if self.granularity == "layer" and self.budget is None:
             raise UsageError("--granularity layer needs --budget: under a ratio every layer has the same mix")
         for flag, count in (("--calib-images", self.calib_images), ("--val-images", self.val_images)):
-            if count is not None and count < 1:
-                raise UsageError(f"{flag} must be at least 1, not {count}")
-        if self.max_drop is not None and self.max_drop < 0:
-            raise UsageError(f"--max-drop must not be negative, but it is {self.max_drop:g}")
+            if count is not None and not 1 <= count <= MAX_IMAGES:
+                raise UsageError(f"{flag} must be at least 1 and at most {MAX_IMAGES:,}, not {count}")
+        if self.max_drop is not None and not 0 <= self.max_drop < math.inf:
+            raise UsageError(f"--max-drop must be a number of points and not negative, but it is {self.max_drop:g}")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must be from 0 to 2^63 - 1, not {self.seed}")
+        return self
+
+    def verify_source(self, source: object) -> Options:
+        """Refuse what would be ignored because of the model that is given: `digits` brings input, data and structure."""
+        if source == "digits":
+            given = [f"--{name.replace('_', '-')}" for name in OF_A_FILE if getattr(self, name) is not None]
+            if given:
+                raise UsageError(f"{given[0]} must not be given with digits, which has its own")
+        elif self.val is None:
+            for flag, value in (("--val-images", self.val_images), ("--max-drop", self.max_drop)):
+                if value is not None:
+                    raise UsageError(f"{flag} needs labelled images: give them with --val")
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +157,9 @@ def parse_budget(text: str) -> float:
     try:
         if key.strip() != "avg-bits":
             raise ValueError
-        return float(value)
+        if not math.isfinite(bits := float(value)):
+            raise ValueError
+        return bits
     except ValueError:
         raise UsageError(f"--budget must be like avg-bits=4.3, not {text!r}") from None
 

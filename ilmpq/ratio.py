@@ -35,7 +35,7 @@ class Ratio:
     @staticmethod
     def parse(text: str) -> Ratio:
         """Read `60:35:5` (PoT4:Fixed4:Fixed8) or `pot3:70,fix4:25,fix8:5`; decimals are allowed."""
-        parts = text.split(",") if "," in text or text[:1].isalpha() else None
+        parts = text.split(",") if "," in text or text.strip()[:1].isalpha() else None
         try:
             if parts is None:
                 numbers = text.split(":")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
-from .files import write_atomically
+from .files import path_kind, write_atomically
 from .graph import Graph
 from .schemes import BY_IDENT, scheme_named
 
@@ -40,20 +40,36 @@ def write_rows(path: Path, layers: Mapping[str, LayerRows]) -> None:
     write_atomically(path, text.getvalue())
 
 
+def write_schemes(path: Path, schemes: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write a file with schemes only, in the same form."""
+    write_rows(path, {k: LayerRows(v, np.zeros(len(v)), np.zeros(len(v), np.float32)) for k, v in schemes.items()})
+
+
 def read_assignment(path: Path, graph: Graph) -> dict[str, NDArray[np.uint8]]:
     """The scheme of every row of `graph`; only the columns layer, row and scheme are read."""
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     try:
-        lines = path.read_text().splitlines()
+        return _checked_rows(path, reader, graph)
+    except csv.Error as error:
+        raise UsageError(f"{path} line {reader.line_num}: {error}; it must be in the form of rows.csv") from None
+
+
+def _text(path: Path) -> str:
+    path_kind(path)  # refuses what cannot be a name
+    try:
+        return path.read_text(encoding="utf-8-sig")  # spreadsheets begin a file with a byte order mark
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} must be a text file in the form of rows.csv") from None
-    reader = csv.DictReader(lines)
-    missing = [c for c in COLUMNS[:3] if c not in (reader.fieldnames or ())]
+        raise UsageError(f"{path} must be a text file in UTF-8, in the form of rows.csv") from None
+
+
+def _checked_rows(path: Path, reader: csv.DictReader[str], graph: Graph) -> dict[str, NDArray[np.uint8]]:
+    header = list(reader.fieldnames or ())
+    missing = [c for c in COLUMNS[:3] if c not in header]
     if missing:
-        raise UsageError(
-            f"{path} must have the columns layer, row and scheme in its first line; {missing[0]} is missing"
-        )
+        what = "must be separated by commas" if any(c in "".join(header) for c in ";\t") else "are needed"
+        raise UsageError(f"{path} first line: the columns layer, row and scheme {what}; {missing[0]} is missing")
     rows = {n.name: graph.weight_shape(n)[0] for n in graph.weighted}
     result = {name: np.full(count, -1, np.int16) for name, count in rows.items()}
     for record in reader:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from ilmpq import cli, zoo
+from ilmpq.errors import Interrupted
 
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "COLUMNS": "200"}
 
@@ -49,6 +50,12 @@ def folder(tmp_path_factory):
     (folder / "other").mkdir()
     (folder / "other" / "thesis.txt").write_text("precious")
     (folder / "rows.csv").write_text("layer,row,scheme\nconv1,0,pot4\n")
+    (folder / "spreadsheet.csv").write_bytes(b"\xef\xbb\xbflayer,row,scheme\r\nconv1,0,pot4\r\n")
+    (folder / "semicolons.csv").write_text("layer;row;scheme\nconv1;0;pot4\n")
+    (folder / "long.csv").write_text(f"layer,row,scheme\n{'x' * 200_000},0,pot4\n")
+    (folder / "quoted.csv").write_text('layer,row,scheme\n"con\nv1",0,pot4\n')
+    torch.save({**state, "\x1b[31m[red]odd": torch.ones(3)}, folder / "escape.pt")
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -67,7 +74,13 @@ BAD = [
     (["quantize", "good.pt", "--arch", "vgg16"], 3, "features.0"),
     (["quantize", "good.pt", "--arch", "nomodule:f"], 2, "nomodule"),
     (["quantize", "good.pt", "--arch", "resnet99"], 2, "resnet"),
+    (["quantize", "x" * 300 + ".pt"], 2, "File name too long"),
+    (["quantize", "bad\udcff.pt"], 2, "bad\\udcff.pt must have a name in UTF-8"),
+    (["quantize", "pipe"], 2, "must be a file, not a device or a pipe"),
+    (["quantize", "escape.pt"], 3, "\\x1b[31m[red]odd is too much"),
     # data
+    (["quantize", "good.pt", "--calib", "x" * 300], 2, "File name too long"),
+    (["quantize", "good.pt", "--calib", "~no.such.user/x"], 2, "no such user"),
     (["quantize", "good.pt", "--calib", "none"], 2, "none"),
     (["quantize", "good.pt", "--calib", "nowhere"], 2, "nowhere"),
     (["quantize", "good.pt", "--calib", "small.npz"], 2, "3×32×32"),
@@ -92,6 +105,29 @@ BAD = [
     (["quantize", "digits", "--assignment", "nowhere.csv"], 2, "nowhere.csv"),
     (["quantize", "digits", "--seed", "-1"], 2, "--seed"),
     (["quantize", "digits", "--calib-images", "0"], 2, "--calib-images"),
+    (["quantize", "digits", "--assignment", "spreadsheet.csv"], 2, "row 1 of conv1 is missing"),
+    (["quantize", "digits", "--assignment", "semicolons.csv"], 2, "separated by commas"),
+    (["quantize", "digits", "--assignment", "long.csv"], 2, "field larger than field limit"),
+    (["quantize", "digits", "--assignment", "quoted.csv"], 2, "'con\\nv1'"),
+    (["quantize", "digits", "--assignment", "x" * 300], 2, "File name too long"),
+    (["quantize", "digits", "--assignment", "other"], 2, "Is a directory"),
+    (["quantize", "digits", "--assignment", "rows.csv", "--ratio", "60:35:5"], 2, "exclude each other"),
+    (["quantize", "digits", "--assignment", "rows.csv", "--assign", "exact"], 2, "exclude each other"),
+    (["quantize", "digits", "--assignment", "rows.csv", "--budget", "avg-bits=5"], 2, "exclude each other"),
+    (["quantize", "digits", "--budget", "avg-bits=5", "--assign", "exact"], 2, "exclude each other"),
+    (["quantize", "digits", "--budget", "avg-bits=nan"], 2, "avg-bits="),
+    (["quantize", "digits", "--arch", "vgg16"], 2, "--arch must not be given with digits"),
+    (["quantize", "digits", "--input-shape", "1,8,8"], 2, "--input-shape must not be given with digits"),
+    (["quantize", "digits", "--preset", "mnist"], 2, "--preset must not be given with digits"),
+    (["quantize", "digits", "--mean", "0.5"], 2, "--mean must not be given with digits"),
+    (["quantize", "digits", "--std", "0.5"], 2, "--std must not be given with digits"),
+    (["quantize", "digits", "--max-drop", "nan"], 2, "--max-drop"),
+    (["quantize", "digits", "--max-drop", "-1"], 2, "--max-drop"),
+    (["quantize", "good.pt", "--max-drop", "1"], 2, "--max-drop needs labelled images"),
+    (["quantize", "good.pt", "--val-images", "9"], 2, "--val-images needs labelled images"),
+    (["quantize", "digits", "--calib-images", "1000001"], 2, "at most 1,000,000"),
+    (["quantize", "digits", "--val-images", "10000000000"], 2, "at most 1,000,000"),
+    (["quantize", "digits", "--threads", "100000"], 2, "at most"),
     (["quantize", "digits", "--threads", "0"], 2, "--threads"),
     (["quantize", "digits", "--no-such-option"], 2, "no-such-option"),
     (["quantize"], 2, "Missing argument"),
@@ -105,6 +141,8 @@ BAD = [
     (["evaluate", "other"], 2, "not a finished RUN folder"),
     (["inspect", "empty.pt"], 3, "empty"),
     (["inspect", "resnet17"], 2, "resnet17"),
+    (["inspect", "resnet18", "--arch", "vgg16"], 2, "--arch must be given with weights"),
+    (["inspect", "digits", "--arch", "vgg16"], 2, "--arch must not be given with digits"),
 ]
 
 
@@ -119,6 +157,115 @@ def test_a_mistake_gets_its_exit_code_and_a_message(folder, words, code, message
     assert message in printed.err
     assert printed.out == ""
     assert (folder / "other" / "thesis.txt").read_text() == "precious"
+
+
+def run_main(monkeypatch, *words):
+    """The exit code of the program in this process."""
+    monkeypatch.setattr(sys, "argv", ["ilmpq", *map(str, words)])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    return leaving.value.code
+
+
+def raising(error):
+    def run():
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ModuleNotFoundError("No module named 'sklearn'", name="sklearn.datasets"), 6, "pip install scikit-learn"),
+        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), 6, "pip install onnx"),
+        (ModuleNotFoundError("No module named 'ilmpq.x'", name="ilmpq.x"), 1, "internal error: ModuleNotFoundError"),
+        (KeyboardInterrupt(), 130, "interrupted: the command is not finished"),
+        (Interrupted("kept"), 130, "interrupted: kept"),
+        (BrokenPipeError(), 141, ""),
+        (PermissionError(13, "Permission denied", "/root/x"), 2, "error: /root/x cannot be read or written: Perm"),
+        (ValueError("odd\x1b"), 1, "internal error: ValueError: odd\\x1b; please report it"),
+    ],
+)
+def test_whatever_goes_wrong_has_a_message_and_a_code(error, code, message, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_run", raising(error))
+    assert run_main(monkeypatch) == code
+    printed = capsys.readouterr().err
+    assert message in printed.replace("\n", " ")
+    assert ("Traceback" in printed) == (code == 1)
+
+
+def test_a_missing_package_is_exit_code_six(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    assert run_main(monkeypatch, "quantize", "digits") == 6
+    assert "the package scikit-learn is missing: pip install scikit-learn" in capsys.readouterr().err
+
+
+def test_control_c_promises_only_what_was_kept(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ilmpq.inspection.inspect", stopped)
+    assert run_main(monkeypatch, "inspect", "digits") == 130
+    monkeypatch.setattr("ilmpq.pipeline.quantize", stopped)
+    assert run_main(monkeypatch, "quantize", "digits", "--out", tmp_path) == 130
+    assert "--resume" not in capsys.readouterr().err
+    (tmp_path / ".partial").mkdir()
+    (tmp_path / ".partial" / "state.json").write_text("{}")
+    assert run_main(monkeypatch, "quantize", "digits", "--out", tmp_path) == 130
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+
+
+def shell(command, **environment):
+    program = f"{sys.executable} -m ilmpq.cli"
+    words = ["bash", "-o", "pipefail", "-c", command.replace("ilmpq", program)]
+    return subprocess.run(words, env=ENVIRONMENT | environment, capture_output=True, text=True, check=False)
+
+
+def test_a_reader_who_leaves_is_no_error():
+    done = shell("ilmpq inspect resnet152 | head -1")
+    assert (done.returncode, done.stderr) == (141, "")
+    assert done.stdout.startswith("resnet152: ")
+
+
+@pytest.mark.parametrize("command", ["ilmpq inspect digits", "ilmpq --help"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="platform: no /dev/full")
+def test_a_full_stdout_is_told_in_a_line(command):
+    done = shell(f"{command} >/dev/full")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the output cannot be read or written: No space left on device\n",
+    )
+
+
+def test_a_closed_stdout_or_stderr_is_no_error():
+    assert shell("ilmpq inspect digits >&-").returncode == 0
+    assert shell("ilmpq inspect nowhere.pt 2>&-").returncode == 2
+
+
+def test_a_terminal_without_unicode_is_served():
+    done = shell("ilmpq inspect digits", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "input 1?8?8" in done.stdout
+    assert json.loads(shell("ilmpq inspect digits --json", PYTHONIOENCODING="ascii").stdout)["model"] == "digits"
+
+
+def test_names_from_files_are_shown_as_they_are(monkeypatch, capsys):
+    row = {"operation": "conv", "shape": (1,), "weights": 0, "macs": 0, "plan": ""}
+    monkeypatch.setattr(
+        "ilmpq.inspection.inspect",
+        lambda *_: {
+            "model": "a\x1b.pt", "architecture": "net", "input_shape": [1], "classes": 2, "layers": 1, "parameters": 1,
+            "macs": 1, "calibration_images": 1, "nodes": [row | {"node": n} for n in ("[red]conv", "a\x1b[31m\nb")],
+        },
+    )  # fmt: skip
+    assert run_main(monkeypatch, "inspect", "x") == 0
+    shown = capsys.readouterr().out
+    assert "[red]conv" in shown
+    assert "a\\x1b[31m\\nb" in shown
+    assert "\x1b" not in shown
 
 
 def test_a_run_with_everything(folder, tmp_path):
@@ -203,7 +350,7 @@ def test_inspect_and_doctor_have_json():
     assert {f["name"] for f in json.loads(ilmpq("doctor", "--json").stdout)} >= {"python", "torch", "onnx", "vivado"}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="platform: no /dev/full")
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
     from ilmpq import files
     from ilmpq.errors import UsageError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -119,6 +120,15 @@ def test_not_a_number_is_refused_by_image(tmp_path: Path) -> None:
     data = open_data(save_npz(tmp_path / "a.npz", x=x), SMALL, labels=False)
     with pytest.raises(UsageError, match="image 4 must be finite"):
         list(data.batches(2))
+
+
+def test_what_is_too_large_for_float32_is_refused_without_a_warning(tmp_path: Path) -> None:
+    data = open_data(save_npz(tmp_path / "a.npz", x=np.full((2, 3, 4, 5), 1e300)), SMALL, labels=False)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(UsageError, match="image 0 must be finite"):
+            data.images()
+    assert said == []
 
 
 def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:

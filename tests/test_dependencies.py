@@ -28,6 +28,7 @@ LAYERS = (
     {"rowsfile", "runfolder", "tune", "canonical", "zoo", "load", "preprocess", "data", "synthesize", "demo"},
     {"job", "plan", "results"},
     {"pipeline", "console", "inspection", "doctor"},
+    {"commands"},
     {"cli"},
 )
 HOMES = {
@@ -37,7 +38,7 @@ HOMES = {
     "finn": set(),
     "pynq": set(),
     "accel": set(),
-    "typer": {"cli"},
+    "typer": {"commands"},
     "sklearn": {"assign", "data"},
 }
 TORCH_FREE = {"errors", "schemes", "ratio", "files", "container", "graph", "storage", "rowquant", "graphfile", "assign"}

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ilmpq import zoo
-from ilmpq.cli import app
+from ilmpq.commands import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.joinpath("docs").glob("*.md")])

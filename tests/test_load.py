@@ -132,6 +132,13 @@ number = 3
 """
 
 
+PART_CALLED_MODULE = """
+def wrapped():
+    from collections import OrderedDict
+    return nn.Sequential(OrderedDict(module=small(), head=nn.Linear(2, 2))).eval()
+"""
+
+
 @pytest.fixture
 def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module beside the user, under a name that no other test uses."""
@@ -275,7 +282,9 @@ def test_paths_that_are_no_files_are_usage_errors(tmp_path: Path, monkeypatch: p
         (tmp_path / "none.pt", "does not exist"),
         (tmp_path, "is a folder"),
         ("resnet18", "without weights: give a checkpoint of it"),
-        ("bad\0name.pt", "cannot be read|does not exist"),
+        ("bad\0name.pt", "must not hold a NUL"),
+        ("x" * 300, "File name too long"),
+        ("bad\udcff.pt", "must have a name in UTF-8"),
     ):
         with pytest.raises(UsageError, match=message):
             load(source)
@@ -285,6 +294,23 @@ def test_programs_bring_their_own_structure(tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
     with pytest.raises(UsageError, match="--arch must be given with weights alone"):
         load(tmp_path / "net.onnx", arch="resnet18")
+
+
+def test_a_stray_name_among_prefixed_ones_is_told(tmp_path: Path) -> None:
+    prefixed = {f"module.{k}": v for k, v in STATE.items()}
+    message = refusal(saved(tmp_path / "net.pt", {**prefixed, "foo.bar": torch.ones(3)}))
+    assert "nearest are cifar_resnet8 (1 differ)" in message
+    assert "foo.bar is too much" in message
+    message = refusal(saved(tmp_path / "net.pt", {**prefixed, "linear.bias": STATE["linear.bias"]}))
+    assert "tensor linear.bias is there with and without a wrapper's prefix" in message
+
+
+def test_a_part_called_module_is_no_prefix_in_code_of_ones_own(tmp_path: Path, own_code: str) -> None:
+    Path(f"{own_code}.py").write_text(OWN_CODE + PART_CALLED_MODULE)
+    scope: dict[str, Any] = {}
+    exec(OWN_CODE + PART_CALLED_MODULE, scope)
+    path = saved(tmp_path / "own.pt", scope["wrapped"]().state_dict())
+    assert load(path, arch=f"{own_code}:wrapped", input_shape=(3, 8, 8)).architecture == "wrapped"
 
 
 # --- hostile and damaged files ---------------------------------------------------------------------------------------

@@ -55,6 +55,11 @@ def test_a_wrong_ratio_says_what_is_wrong(text, message):
         Ratio.parse(text)
 
 
+def test_space_around_a_ratio_is_no_part_of_it():
+    assert str(Ratio.parse(" fix8:100 ")) == "fix8:100"
+    assert str(Ratio.parse(" 60: 35:5 ")) == "60:35:5"
+
+
 @pytest.mark.parametrize("text", ["60:35:5", "68.75:25:6.25", "pot3:70,fix4:25,fix8:5", "fix4:100"])
 def test_a_ratio_is_written_as_it_was_read(text):
     assert str(Ratio.parse(text)) == text
