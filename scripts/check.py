@@ -1,7 +1,7 @@
 """Every check of the project, in order: style, types, tests with the docstrings' examples, executed documentation.
 
-Prints each command and ends with exit code 0 only if all passed. Skipped tests are counted and named by pytest; in CI
-(environment variable CI) a skip for want of a tool that the project can install counts as a failure (tests/conftest.py).
+Prints each command and ends with exit code 0 only if all passed. Skipped tests are counted with their reasons; where
+the environment variable CI is set, only absent data and the platform excuse one (`tests/conftest.py`).
 """
 
 from __future__ import annotations
