@@ -76,6 +76,7 @@ def quantize(
     from .assign import Rule
     from .console import Terminal, layers_table, totals
     from .options import DEFAULT_RATIO, Effort, Options, check_exclusive, choice
+    from .runfolder import RunFolder
 
     _use_threads(threads)
     choices = {"--ratio": ratio, "--assign": assign, "--assignment": assignment, "--budget": budget}
@@ -95,13 +96,13 @@ def quantize(
         assignment=None if assignment is None else str(assignment),
         max_drop=max_drop,
         seed=seed,
-    ).verify_source(model)
+    )
     folder = out or Path("runs") / Path(model).stem
     try:
         with Terminal(quiet) as terminal:
             results = pipeline.quantize(model, folder, options, resume, terminal)
     except KeyboardInterrupt:
-        if (folder / ".partial" / "state.json").exists():
+        if RunFolder(folder).resumable:
             raise Interrupted("finished layers are kept; the same command with --resume goes on") from None
         raise
     if as_json:

@@ -104,7 +104,9 @@ def totals(results: Results) -> str:
     if results.job.validation is not None:
         lines += accuracy_lines(results.evaluation)
     else:
-        lines.append("accuracy     not measured: give labelled images with --val")
+        lines.append(
+            "accuracy     not measured: give labelled images with --val; SNR is that of the calibration images"
+        )
     calibrated = "synthetic images" if results.job.images is None else "images"
     lines += [
         f"weights      {summary['average_weight_bits']:.2f} bits on average",

@@ -93,7 +93,7 @@ def default_images(graph: Graph, options: Options) -> int:
 
 def open_job(source: str | Path | nn.Module, options: Options) -> Job:
     """Load the network, resolve its preprocessing and open its data."""
-    options.verify()
+    options.verify().verify_source(source)
     loaded, preprocess, options = _load(source, options)
     graph = loaded.graph
     if graph.input_shape != preprocess.input_shape:

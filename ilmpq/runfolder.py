@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .container import read_container, write_container
 from .errors import IlmpqError, ModelError, UsageError
-from .files import write_json
+from .files import PathKind, path_kind, write_json
 from .graph import Graph
 from .graphfile import load_graph
 from .quantize import LayerResult
@@ -47,9 +47,10 @@ class RunFolder:
 
         `inputs` are the user's files that the run reads: none of them may be one that it would replace.
         """
-        if path.is_file():
+        kind = path_kind(path)
+        if kind in (PathKind.FILE, PathKind.OTHER):
             raise UsageError(f"{path} is a file: choose a folder with --out")
-        if path.is_dir() and any(path.iterdir()) and not RunFolder(path)._ours():
+        if kind is PathKind.FOLDER and not RunFolder(path)._free():
             raise UsageError(f"{path} holds other files: choose a new folder with --out")
         for read in inputs:
             if read.resolve().parent == path.resolve() and read.name in _RESULTS:
@@ -57,12 +58,11 @@ class RunFolder:
                     f"{path} holds {read.name}, which this run reads and would replace: choose another --out"
                 )
         run = RunFolder(path, _lock(path))
-        state = run._partial / _STATE
         if resume:
             run._check_same(identity)
         else:
             shutil.rmtree(run._partial, ignore_errors=True)
-            write_json(state, identity)
+            write_json(run._partial / _STATE, identity)
         return run
 
     def __enter__(self) -> RunFolder:
@@ -74,11 +74,10 @@ class RunFolder:
 
     def _check_same(self, identity: dict[str, Any]) -> None:
         """That what was begun here is what shall go on."""
-        state = self._partial / _STATE
-        if not state.exists():
+        if not self.resumable:
             done = "it is finished" if (self.path / SUMMARY).exists() else "nothing was begun there"
             raise UsageError(f"{self.path} cannot be resumed: {done}; run again without --resume")
-        before = read_json(state)
+        before = read_json(self._partial / _STATE)
         changed = [k for k in identity if before.get(k) != identity[k]]
         if changed:
             short = [str(v)[:40] for v in (before.get(changed[0]), identity[changed[0]])]
@@ -91,7 +90,7 @@ class RunFolder:
     def open(path: Path) -> RunFolder:
         """A finished run."""
         run = RunFolder(path)
-        if not path.is_dir():
+        if path_kind(path) is not PathKind.FOLDER:
             raise UsageError(f"{path} is not a RUN folder: `ilmpq quantize` makes one")
         if not (path / SUMMARY).exists():
             hint = "; it was interrupted, go on with `ilmpq quantize … --resume`" if run._partial.exists() else ""
@@ -102,9 +101,21 @@ class RunFolder:
     def _partial(self) -> Path:
         return self.path / _PARTIAL
 
+    @property
+    def resumable(self) -> bool:
+        """Whether an interrupted run has left something to go on with."""
+        return (self._partial / _STATE).exists()
+
+    def _free(self) -> bool:
+        """Whether the folder is empty or ours."""
+        try:
+            return not any(self.path.iterdir()) or self._ours()
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be read: {error.strerror}; choose another place with --out") from None
+
     def _ours(self) -> bool:
         """Whether nothing but a run of ours can have made the folder."""
-        if (self._partial / _STATE).exists() or (self.path / _LOCK).exists():
+        if self.resumable or (self.path / _LOCK).exists():
             return True
         try:
             return "ilmpq" in read_json(self.path / CONFIG)
@@ -150,7 +161,7 @@ class RunFolder:
     def log(self, line: str) -> None:
         """Add a line to `log.txt`."""
         try:
-            with (self.path / LOG).open("a") as file:
+            with (self.path / LOG).open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         except OSError as error:
             raise UsageError(f"{self.path / LOG} cannot be written: {error.strerror}") from None
@@ -237,7 +248,7 @@ def _lock(path: Path) -> IO[str]:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:

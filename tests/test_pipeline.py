@@ -348,7 +348,7 @@ def test_the_configuration_means_the_same_from_every_folder(tmp_path, monkeypatc
     x = np.random.default_rng(0).integers(0, 17, (20, 8, 8), dtype=np.uint8)
     np.savez(tmp_path / "x.npz", x=x, y=np.arange(20) % 10)
     monkeypatch.chdir(tmp_path)
-    pipeline.quantize("digits", "run", replace(QUICK, calib="x.npz", val="x.npz", calib_images=None))
+    pipeline.quantize("digits", "run", replace(QUICK, calib="x.npz", val="x.npz", calib_images=None, val_images=None))
     monkeypatch.chdir("/")
     evaluation, _ = pipeline.evaluate_run(tmp_path / "run", None, None)
     assert evaluation.images == 20
