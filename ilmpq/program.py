@@ -1,0 +1,147 @@
+"""The integer program: what every executor (software, HLS, RTL, board) computes, with every constant an integer.
+
+A `Program` is the graph's nodes in order with, for each node that computes, an `Arithmetic`:
+
+    acc = Σ code·a + bias                                    (a pool: the sum of its window)
+    v   = acc·multiplier + skip·skip_multiplier              (int64)
+    out = clamp(v / 2^shift rounded to nearest, ties to even; low, high)
+
+Max pools, flattening, subsampling and concatenation move codes. `docs/formats.md` says the same with MUST words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .container import read_container, write_container
+from .errors import InvariantError, ModelError
+from .graph import Graph
+from .rowquant import TensorQuant
+from .schemes import BY_IDENT
+from .storage import TensorFormat, groups
+
+KIND, VERSION = "integer program", 1
+MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS = 20, 25
+ACCUMULATOR = 2**31 - 1
+Int32 = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How sums become codes. `multiplier` has one value per row; a pool's has one, or one per position."""
+
+    multiplier: Int32
+    shift: int
+    low: int
+    high: int
+    skip_multiplier: int = 0
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The integer weights of a layer: codes (rows × K), the rows' schemes, int32 biases, and how the input is read."""
+
+    codes: NDArray[np.int8]
+    scheme: NDArray[np.uint8]
+    bias: Int32
+    input_bits: int
+    input_shift: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A whole network in integers. `tensors` is keyed by storage group; real logits are integers × `logits_scale`."""
+
+    graph: Graph
+    matrices: Mapping[str, Matrix]
+    arithmetic: Mapping[str, Arithmetic]
+    tensors: Mapping[str, TensorQuant]
+    logits_scale: float
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def tensor(self, name: str) -> TensorQuant | None:
+        """How the output of a node is stored; None for logits."""
+        return self.tensors.get(groups(self.graph)[name])
+
+    def seen(self, name: str) -> TensorFormat:
+        """The format in which a layer's arrays see its input."""
+        stored = self.tensor(self.graph[name].inputs[0])
+        assert stored is not None
+        return stored.format.narrowed(self.matrices[name].input_bits)
+
+    def sum_bound(self, name: str) -> NDArray[np.int64]:
+        """The largest |Σ code·a| of each row for any input, also where a signed input is stored with an offset."""
+        codes = np.abs(self.matrices[name].codes.astype(np.int64)).sum(axis=1)
+        return np.asarray(codes * ((1 << self.seen(name).bits) - 1))
+
+    def verify(self) -> Program:
+        """Check every rule; `ModelError` names the layer whose accumulator could overflow."""
+        self.graph.verify()
+        for name, matrix in self.matrices.items():
+            for ident in np.unique(matrix.scheme):
+                rows = matrix.scheme == ident
+                if int(ident) not in BY_IDENT or not BY_IDENT[int(ident)].holds(matrix.codes[rows]).all():
+                    raise InvariantError(f"{name} codes must be those of their rows' schemes")
+            bound = self.sum_bound(name) + np.abs(matrix.bias.astype(np.int64))
+            if bound.max(initial=0) > ACCUMULATOR:
+                row = int(bound.argmax())
+                raise ModelError(f"{name} row {row}: sums can reach {bound[row]:,}, beyond the int32 accumulator")
+        for name, a in self.arithmetic.items():
+            if a.multiplier.min() <= 0 or a.multiplier.max() >= 2**MULTIPLIER_BITS:
+                raise InvariantError(f"{name} multiplier must be from 1 to 2^20 - 1")
+            if not (0 <= a.skip_multiplier < 2**SKIP_MULTIPLIER_BITS and 0 <= a.shift < 63 and a.low <= a.high):
+                raise InvariantError(f"{name} skip multiplier, shift or range is out of bounds")
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write the file in one step (see `docs/formats.md`)."""
+        arrays: dict[str, NDArray[Any]] = {f"{k}/multiplier": a.multiplier for k, a in self.arithmetic.items()}
+        for name, m in self.matrices.items():
+            arrays |= {f"{name}/codes": m.codes, f"{name}/scheme": m.scheme, f"{name}/bias": m.bias}
+        numbers = ("shift", "low", "high", "skip_multiplier")
+        header = {
+            "graph": json.loads(self.graph.to_json()),
+            "matrices": {
+                k: {"input_bits": m.input_bits, "input_shift": m.input_shift} for k, m in self.matrices.items()
+            },
+            "arithmetic": {k: {n: getattr(a, n) for n in numbers} for k, a in self.arithmetic.items()},
+            "tensors": {
+                k: {"bits": t.format.bits, "signed": t.format.signed, "scale": t.scale} for k, t in self.tensors.items()
+            },
+            "logits_scale": self.logits_scale,
+            "metadata": dict(self.metadata),
+        }
+        write_container(path, KIND, VERSION, header, arrays)
+
+    @staticmethod
+    def load(path: Path) -> Program:
+        """Read and verify a file; a damaged or newer one is refused with a `ModelError`."""
+        header, arrays = read_container(path, KIND, VERSION)
+        try:
+            matrices = {
+                k: Matrix(
+                    arrays[f"{k}/codes"],
+                    arrays[f"{k}/scheme"],
+                    arrays[f"{k}/bias"],
+                    int(m["input_bits"]),
+                    int(m["input_shift"]),
+                )
+                for k, m in header["matrices"].items()
+            }
+            arithmetic = {k: Arithmetic(arrays[f"{k}/multiplier"], **n) for k, n in header["arithmetic"].items()}
+            tensors = {
+                k: TensorQuant(TensorFormat(int(t["bits"]), bool(t["signed"])), float(t["scale"]))
+                for k, t in header["tensors"].items()
+            }
+            graph = Graph.from_json(json.dumps(header["graph"]))
+            scale = float(header["logits_scale"])
+            return Program(graph, matrices, arithmetic, tensors, scale, header["metadata"]).verify()
+        except (KeyError, TypeError, ValueError, AttributeError, InvariantError) as error:
+            raise ModelError(f"{path} does not hold a legal program: {error}") from None

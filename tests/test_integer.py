@@ -1,0 +1,122 @@
+"""Lowering and the reference executor: each node against plain integer arithmetic, and against the ideal network."""
+
+import numpy as np
+import pytest
+import torch
+from nets import concat_net, residual_net
+from test_pipeline import quantize_graph
+
+from ilmpq.codes import layer_weights, read_codes, to_codes
+from ilmpq.errors import ModelError, UsageError
+from ilmpq.forward import run_node, unfold
+from ilmpq.graph import Op
+from ilmpq.integer import Executor
+from ilmpq.lower import lower
+from ilmpq.options import Options
+from ilmpq.program import Program
+from ilmpq.storage import MOVES
+
+NETS = [(make, bits) for make in (residual_net, concat_net) for bits in ("4", "8")]
+
+
+@pytest.fixture(scope="module", params=NETS, ids=lambda p: f"{p[0].__name__}-{p[1]}")
+def run(request, tmp_path_factory):
+    """A quantized model, its program, and the codes of every node."""
+    make, bits = request.param
+    graph = make()
+    x, model, _ = quantize_graph(graph, tmp_path_factory.mktemp("run"), Options(act_bits=bits))
+    executor = Executor(lower(model))
+    codes = {}
+    executor(executor.input_codes(x), lambda node, value: codes.__setitem__(node.name, value))
+    return model, executor.program, codes
+
+
+def rounded_shift(v, shift):
+    """v / 2^shift, ties to even, in integers: the formula of DESIGN and of docs/formats.md."""
+    return (v + (1 << (shift - 1)) - 1 + ((v >> shift) & 1)) >> shift if shift else v
+
+
+def test_every_layer_is_integer_arithmetic(run):
+    _, program, codes = run
+    for node in program.graph.weighted:
+        matrix, a = program.matrices[node.name], program.arithmetic[node.name]
+        stored = program.tensor(node.inputs[0]).format
+        seen = read_codes(codes[node.inputs[0]], stored, program.seen(node.name), matrix.input_shift)
+        columns = unfold(node, seen).numpy().astype(np.int64)  # images × groups × K × positions
+        w = matrix.codes.astype(np.int64).reshape(node.groups, -1, matrix.codes.shape[1])
+        acc = np.einsum("grk,ngkp->ngrp", w, columns).reshape(len(columns), -1, columns.shape[-1])
+        acc += matrix.bias.astype(np.int64)[None, :, None]
+        v = acc * a.multiplier.astype(np.int64)[None, :, None]
+        if node.skip is not None:
+            v += codes[node.skip].numpy().astype(np.int64).reshape(v.shape) * a.skip_multiplier
+        expected = np.clip(rounded_shift(v, a.shift), a.low, a.high)
+        np.testing.assert_array_equal(codes[node.name].numpy().astype(np.int64).reshape(v.shape), expected)
+
+
+def test_every_node_is_within_one_step_of_the_ideal_one_without_drift(run):
+    model, program, codes = run
+    for node in program.graph.nodes:
+        stored = program.tensor(node.name)
+        if node.op is Op.INPUT or node.op in MOVES or stored is None:
+            continue
+        inputs = [codes[i].double() * model.tensor(i).scale for i in node.inputs]
+        weights = None
+        if node.weighted:
+            layer = model.layers[node.name]
+            source = program.tensor(node.inputs[0]).format
+            seen = read_codes(codes[node.inputs[0]], source, program.seen(node.name), layer.input_shift)
+            inputs[0] = seen.double() * model.input_scale(node.name)
+            unit = layer.rows.scale.astype(np.float64) * model.input_scale(node.name)
+            bias = torch.from_numpy(
+                program.matrices[node.name].bias * unit
+            )  # biases are whole steps of the accumulator
+            weights = layer_weights(model.graph, node, layer)[0].double(), bias
+        ideal = to_codes(run_node(node, inputs, weights), stored).int()
+        difference = codes[node.name].int() - ideal
+        assert int(difference.abs().max()) <= 1, node.name
+        assert abs(float(difference.float().mean())) < 0.05, node.name
+
+
+def test_a_program_is_the_same_after_its_file(run, tmp_path):
+    _, program, codes = run
+    program.save(tmp_path / "program")
+    again = Program.load(tmp_path / "program")
+    executor = Executor(again)
+    seen = {}
+    executor(codes["input"], lambda node, value: seen.__setitem__(node.name, value))
+    for name, value in codes.items():
+        assert torch.equal(seen[name], value)
+    again.save(tmp_path / "again")
+    assert (tmp_path / "program").read_bytes() == (tmp_path / "again").read_bytes()
+
+
+def test_a_wrong_input_is_told_what_was_expected(run):
+    _, program, _ = run
+    with pytest.raises(UsageError, match="input must be float images of N×3"):
+        Executor(program).logits(torch.zeros(1, 3, 5, 5))
+    with pytest.raises(UsageError, match=r"not torch\.int64"):
+        Executor(program).logits(torch.zeros(1, *program.graph.input_shape, dtype=torch.int64))
+
+
+def test_a_sum_that_could_leave_the_accumulator_is_refused_by_layer(tmp_path):
+    _, model, _ = quantize_graph(residual_net(), tmp_path, Options(ratio="fix8:100", act_bits="8"))
+    program = lower(model)
+    program.matrices["fc"].bias[2] = 2**31 - 5
+    with pytest.raises(ModelError, match="fc row 2: sums can reach .* beyond the int32 accumulator"):
+        program.verify()
+
+
+def test_extreme_inputs_saturate(run):
+    _, program, _ = run
+    executor = Executor(program)
+    shape = (2, *program.graph.input_shape)
+    for value in (127, -127):
+        seen = {}
+        executor(
+            torch.full(shape, value, dtype=torch.int8),
+            lambda node, codes, seen=seen: seen.__setitem__(node.name, codes),
+        )
+        for name, codes in seen.items():
+            stored = program.tensor(name)
+            if stored is not None:
+                assert stored.format.low <= int(codes.min()) <= int(codes.max()) <= stored.format.high
