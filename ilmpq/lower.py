@@ -121,7 +121,8 @@ def _logits_scale(model: QuantModel, node: Node, matrix: Matrix | None, factors:
     if node.skip is not None:
         stored = model.tensor(node.skip)
         largest += stored.format.high * stored.scale
-    return float(np.float32((largest or 1.0) / 2**LOGIT_BITS))
+    coarsest = float(factors.max()) / 2 ** (MULTIPLIER_BITS - 2)  # the multiplier must not outgrow its bits
+    return float(np.float32(max((largest or 1.0) / 2**LOGIT_BITS, coarsest)))
 
 
 def _check_precision(model: QuantModel, program: Program, node: Node, factors: Doubles) -> None:

@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nets import concat_net, residual_net
+from networks import random_model
 from test_pipeline import quantize_graph
 
+from ilmpq import naive
 from ilmpq.codes import layer_weights, read_codes, to_codes
 from ilmpq.errors import ModelError, UsageError
 from ilmpq.forward import run_node, unfold
@@ -17,6 +21,23 @@ from ilmpq.program import Program
 from ilmpq.storage import MOVES
 
 NETS = [(make, bits) for make in (residual_net, concat_net) for bits in ("4", "8")]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_the_reference_equals_the_naive_executor_on_every_integer(seed):
+    rng = np.random.default_rng(seed)
+    program = lower(random_model(rng))
+    shape = (3, *program.graph.input_shape)
+    codes = rng.integers(-127, 128, shape)
+    codes[1] = rng.choice([-127, 127], shape[1:])  # saturating
+    fast, slow = {}, {}
+    Executor(program)(
+        torch.from_numpy(codes.astype(np.int8)), lambda node, value: fast.__setitem__(node.name, value.numpy())
+    )
+    naive.run(program, codes, lambda node, value: slow.__setitem__(node.name, value))
+    for node in program.graph.nodes:
+        np.testing.assert_array_equal(fast[node.name].astype(np.int64), slow[node.name], err_msg=node.name)
 
 
 @pytest.fixture(scope="module", params=NETS, ids=lambda p: f"{p[0].__name__}-{p[1]}")

@@ -1,0 +1,91 @@
+"""Random quantized networks for tests: every kind of layer, without any calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ilmpq.graph import Graph, Node, Op, Window
+from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
+from ilmpq.schemes import SCHEMES
+from ilmpq.storage import formats, groups, layer_bits
+
+
+def random_graph(rng: np.random.Generator) -> Graph:
+    """Two to six blocks of convolutions with residuals, pools and concatenations, then a linear layer or a pool."""
+    nodes = [Node("input", Op.INPUT)]
+    shape = (int(rng.integers(1, 4)), int(rng.integers(4, 9)), int(rng.integers(4, 9)))
+    rows: dict[str, int] = {}
+    channels, size, x = shape[0], shape[1:], "input"
+
+    def conv(name, source, skip, in_channels, out, kernel, stride, pad, groups_, relu, dilation=(1, 1)):
+        window = Window(kernel, stride, pad, dilation)
+        inputs = (source,) if skip is None else (source, skip)
+        top = float(rng.uniform(0.5, 6)) if relu and rng.random() < 0.3 else None
+        nodes.append(Node(name, Op.CONV, inputs, window, groups=groups_, relu=relu, relu_max=top))
+        rows[name] = out
+        return name
+
+    for i in range(int(rng.integers(2, 7))):
+        kind = rng.choice(["plain", "residual", "pool", "concat", "subsample", "depthwise"])
+        if kind == "plain" or min(size) < 3:
+            k = (int(rng.choice([1, 2, 3])), int(rng.choice([1, 3])))
+            stride = (int(rng.choice([1, 2])), int(rng.choice([1, 2])))
+            pad = tuple(int(v) for v in rng.integers(0, 2, 4))
+            window = Window(k, stride, pad)
+            if min(window.output_size(*size)) < 1:
+                continue
+            out = int(rng.integers(1, 9))
+            x = conv(f"conv{i}", x, None, channels, out, k, stride, pad, 1, bool(rng.random() < 0.7))
+            channels, size = out, window.output_size(*size)
+        elif kind == "residual":
+            same = ((3, 3), (1, 1), (1, 1, 1, 1))
+            middle = conv(f"first{i}", x, None, channels, channels, *same, 1, bool(rng.random() < 0.8))
+            x = conv(f"second{i}", middle, x, channels, channels, *same, 1, bool(rng.random() < 0.8))
+        elif kind == "depthwise":
+            x = conv(f"deep{i}", x, None, channels, channels, (3, 3), (1, 1), (2, 2, 2, 2), channels, True, (2, 2))
+        elif kind == "pool":
+            op = Op.MAX_POOL if rng.random() < 0.5 else Op.AVG_POOL
+            pad = (0, 0, 1, 1) if rng.random() < 0.5 else (1, 1, 1, 1)
+            window = Window((3, 3), (2, 2), pad)
+            nodes.append(Node(f"pool{i}", op, (x,), window, count_pad=bool(rng.random() < 0.5)))
+            x, size = f"pool{i}", window.output_size(*size)
+        elif kind == "concat":
+            left = conv(f"left{i}", x, None, channels, 2, (1, 1), (1, 1), (0, 0, 0, 0), 1, bool(rng.random() < 0.5))
+            right = conv(f"right{i}", x, None, channels, 3, (3, 3), (1, 1), (1, 1, 1, 1), 1, True)
+            nodes.append(Node(f"join{i}", Op.CONCAT, (left, right)))
+            x, channels = f"join{i}", 5
+        else:
+            nodes.append(
+                Node(f"take{i}", Op.SUBSAMPLE, (x,), Window((1, 1), (2, 2)), channels_before=1, channels_after=2)
+            )
+            x, channels, size = f"take{i}", channels + 3, (-(-size[0] // 2), -(-size[1] // 2))
+    nodes.append(Node("flatten", Op.FLATTEN, (x,)))
+    nodes.append(Node("fc", Op.LINEAR, ("flatten",)))
+    rows["fc"] = int(rng.integers(1, 6))
+    graph = Graph("random", shape, tuple(nodes))
+    object.__setattr__(graph, "_rows", rows)
+    return Graph.from_json(graph.to_json()).verify()
+
+
+def random_model(rng: np.random.Generator) -> QuantModel:
+    """Codes of all schemes, scales whose outputs sometimes saturate, zero rows, biases; verified."""
+    graph = random_graph(rng)
+    bits = layer_bits(graph, int(rng.integers(4, 9)))
+    stored = formats(graph, bits)
+    of = groups(graph)
+    tensors = {k: TensorQuant(f, float(np.float32(rng.uniform(0.5, 2) / f.high))) for k, f in stored.items()}
+    layers = {}
+    for node in graph.weighted:
+        rows, *columns = graph.weight_shape(node)
+        size = int(np.prod(columns))
+        scheme = rng.integers(len(SCHEMES), size=rows).astype(np.uint8)
+        codes = np.stack([rng.choice(SCHEMES[s].levels, size) * rng.choice([-1, 1], size) for s in scheme])
+        codes[rng.random(rows) < 0.1] = 0
+        peak = np.array([SCHEMES[s].top for s in scheme])
+        source = stored[of[node.inputs[0]]]
+        shift = int(rng.integers(0, source.bits - min(bits[node.name], source.bits) + 1))
+        scale = (rng.uniform(0.2, 2, rows) / (peak * np.sqrt(size))).astype(np.float32)
+        unit = scale * tensors[of[node.inputs[0]]].scale * 2.0**shift
+        bias = (rng.normal(size=rows) * rng.choice([0.1, 1.0, 100.0]) * unit * peak).astype(np.float32)
+        layers[node.name] = LayerQuant(RowQuant(codes.astype(np.int8), scale, scheme), bias, bits[node.name], shift)
+    return QuantModel(graph, layers, tensors).verify()
