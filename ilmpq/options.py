@@ -59,13 +59,13 @@ class EffortSettings:
     feedback: bool  # error feedback and a corrected target, or nearest levels only
     scales: int  # scales tried per row and scheme
     sweeps: int  # coordinate-descent sweeps
-    tune: bool  # distil activation scales, row scales and biases at the end
+    tune_macs: float  # multiplications to spend on distilling scales and biases at the end, forward and backward
 
 
 SETTINGS: Mapping[Effort, EffortSettings] = {
-    Effort.FAST: EffortSettings(images=128, feedback=False, scales=16, sweeps=0, tune=False),
-    Effort.NORMAL: EffortSettings(images=512, feedback=True, scales=24, sweeps=3, tune=False),
-    Effort.HIGH: EffortSettings(images=512, feedback=True, scales=48, sweeps=6, tune=True),
+    Effort.FAST: EffortSettings(images=128, feedback=False, scales=16, sweeps=0, tune_macs=0),
+    Effort.NORMAL: EffortSettings(images=512, feedback=True, scales=24, sweeps=3, tune_macs=1e12),
+    Effort.HIGH: EffortSettings(images=512, feedback=True, scales=48, sweeps=6, tune_macs=5e13),
 }
 
 

@@ -59,8 +59,8 @@ def quantize(
             images = calibration_images(job, run, reporter)
             plan = make_plan(job, images, run.assignment, reporter)
             model, rows = quantize_layers(job, images, plan, run, reporter)
-            if job.options.settings.tune:
-                model = tune(job.graph, model, images, job.options.seed, run.tuning_state, reporter)
+            macs, seed = job.options.settings.tune_macs, job.options.seed
+            model = tune(job.graph, model, images, macs, seed, run.tuning_state, reporter)
         evaluation = evaluate_on(job, model, images, reporter)
         wall_seconds = time.monotonic() - started
         results = Results(run.path, job, model, rows, evaluation, len(images), watch.cpu_seconds, wall_seconds)

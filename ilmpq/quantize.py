@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .feedback import polish, round_segments
 from .moments import LayerStatistics
-from .rowquant import BIAS_LIMIT, RowQuant
+from .rowquant import BIAS_LIMIT, RowQuant, whole_steps
 from .schemes import Scheme
 from .score import Candidates, rows_of
 
@@ -60,7 +60,8 @@ def quantize_layer(
     else:
         error = np.einsum("gk,gkr->gr", statistics.energy, difference**2)
     rows = RowQuant(rows_of(codes).astype(np.int8), scale.ravel().astype(np.float32), schemes.astype(np.uint8))
-    return LayerResult(rows, bias.ravel().astype(np.float32), error.ravel().astype(np.float32))
+    whole = whole_steps(bias.ravel(), rows.scale, input_scale)
+    return LayerResult(rows, whole, error.ravel().astype(np.float32))
 
 
 def _polish_by_scheme(

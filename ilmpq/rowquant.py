@@ -209,6 +209,12 @@ class QuantModel:
         return replace(self, metadata={**self.metadata, **more})
 
 
+def whole_steps(bias: NDArray[np.floating], scale: NDArray[np.float32], input_scale: float) -> NDArray[np.float32]:
+    """A bias in whole steps of its row's accumulator, which is all that integer arithmetic can add."""
+    unit = scale.astype(np.float64) * input_scale
+    return (np.rint(bias.astype(np.float64) / unit) * unit).astype(np.float32)
+
+
 def _from_parts(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> QuantModel:
     layers = {
         name: LayerQuant(

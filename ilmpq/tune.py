@@ -1,4 +1,4 @@
-"""Effort `high`: teach the quantized network the float network's answers on the calibration images, without labels.
+"""Distillation: teach the quantized network the float network's answers on the calibration images, without labels.
 
 Learned are activation scales, row scales and biases; codes stay as they are (learning them too, by straight-through
 rounding, overfits a few hundred images: docs/method.md). The loss is KL(float ‖ quantized) of the logits on augmented
@@ -24,14 +24,14 @@ from .emulate import float_logits
 from .forward import Weights, forward
 from .graph import Graph, Node
 from .reporter import Reporter
-from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
+from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant, whole_steps
 from .storage import MOVES, TensorFormat, groups
 
 BATCH = 64
 MIX = 0.5  # share of the images that are mixed with another
 RATES = {"step": 3e-3, "scale": 1e-3, "bias": 3e-3}  # Adam's, falling to 0 along a cosine
-MACS = 5e13  # multiplications to spend, forward and backward of both networks
-STEPS = (50, 1500)  # fewest and most steps
+LEAST_STEPS = 50  # fewer would not be worth their while
+MOST_STEPS = 1500
 BATCH_VALUES = 1 << 27  # activations of a batch kept for the gradient: bounds memory to about 1 GB
 SAVE_SECONDS = 30.0
 KIND, VERSION = "tuning state", 1
@@ -89,7 +89,9 @@ class Student(torch.nn.Module):
         for name, layer in self.model.layers.items():
             rows = self.rows_of[name]
             quant = RowQuant(layer.rows.codes, scale[rows].numpy().copy(), layer.rows.scheme)
-            layers[name] = LayerQuant(quant, bias[rows].numpy().copy(), layer.input_bits, layer.input_shift)
+            source = tensors[self.group[self.model.graph[name].inputs[0]]]
+            whole = whole_steps(bias[rows].numpy(), quant.scale, source.scale * 2.0**layer.input_shift)
+            layers[name] = LayerQuant(quant, whole, layer.input_bits, layer.input_shift)
         return QuantModel(self.model.graph, layers, tensors, self.model.metadata).verify()
 
 
@@ -113,17 +115,22 @@ def augment(images: Tensor, rng: np.random.Generator) -> Tensor:
     return share * out + (1 - share) * out[torch.from_numpy(rng.permutation(len(out)))]
 
 
-def schedule(graph: Graph, images: int) -> tuple[int, int]:
-    """Steps and images per step: what `MACS` pays for, within `STEPS`."""
+def schedule(graph: Graph, images: int, macs: float) -> tuple[int, int]:
+    """Steps and images per step: what so many multiplications pay for; no steps where they pay for too few."""
     values = sum(math.prod(s) for s in graph.shapes.values())
     batch = max(1, min(BATCH, images, BATCH_VALUES // values))
     per_step = 4 * batch * sum(graph.macs(n) for n in graph.weighted)  # teacher, student, and twice that backwards
-    return int(np.clip(MACS / per_step, *STEPS)), batch
+    steps = min(int(macs / per_step), MOST_STEPS)
+    return (steps if steps >= LEAST_STEPS else 0), batch
 
 
-def tune(graph: Graph, model: QuantModel, images: Tensor, seed: int, state: Path, reporter: Reporter) -> QuantModel:
-    """The model after distillation; `state` is the file in which progress is kept."""
-    steps, batch = schedule(graph, len(images))
+def tune(
+    graph: Graph, model: QuantModel, images: Tensor, macs: float, seed: int, state: Path, reporter: Reporter
+) -> QuantModel:
+    """The model after distillation with about `macs` multiplications; `state` is the file in which progress is kept."""
+    steps, batch = schedule(graph, len(images), macs)
+    if not steps:
+        return model
     student = Student(model)
     parameters = dict(student.named_parameters())
     optimiser = torch.optim.Adam([{"params": [p], "lr": RATES[name]} for name, p in parameters.items()])

@@ -87,11 +87,8 @@ def test_every_node_is_within_one_step_of_the_ideal_one_without_drift(run):
             source = program.tensor(node.inputs[0]).format
             seen = read_codes(codes[node.inputs[0]], source, program.seen(node.name), layer.input_shift)
             inputs[0] = seen.double() * model.input_scale(node.name)
-            unit = layer.rows.scale.astype(np.float64) * model.input_scale(node.name)
-            bias = torch.from_numpy(
-                program.matrices[node.name].bias * unit
-            )  # biases are whole steps of the accumulator
-            weights = layer_weights(model.graph, node, layer)[0].double(), bias
+            weight, bias = layer_weights(model.graph, node, layer)
+            weights = weight.double(), bias.double()
         ideal = to_codes(run_node(node, inputs, weights), stored).int()
         difference = codes[node.name].int() - ideal
         assert int(difference.abs().max()) <= 1, node.name
