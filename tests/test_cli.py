@@ -183,7 +183,7 @@ def raising(error):
         (KeyboardInterrupt(), 130, "interrupted: the command is not finished"),
         (Interrupted("kept"), 130, "interrupted: kept"),
         (BrokenPipeError(), 141, ""),
-        (PermissionError(13, "Permission denied", "/root/x"), 2, "error: /root/x cannot be read or written: Perm"),
+        (PermissionError(13, "Permission denied", "/place/x"), 2, "error: /place/x cannot be read or written: Perm"),
         (ValueError("odd\x1b"), 1, "internal error: ValueError: odd\\x1b; please report it"),
     ],
 )
