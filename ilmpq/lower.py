@@ -53,7 +53,8 @@ def _matrix(model: QuantModel, node: Node) -> Matrix:
     bias = np.rint(layer.bias.astype(np.float64) / unit)
     if np.abs(bias).max(initial=0) > ACCUMULATOR:
         raise ModelError(f"{node.name} bias does not fit int32 in steps of its accumulator")
-    return Matrix(layer.rows.codes, layer.rows.scheme, bias.astype(np.int32), layer.input_bits, layer.input_shift)
+    rows = layer.rows
+    return Matrix(rows.codes, rows.scheme, rows.scale, bias.astype(np.int32), layer.input_bits, layer.input_shift)
 
 
 def _factors(model: QuantModel, node: Node) -> Doubles:

@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from .container import read_container, write_container
 from .errors import InvariantError, ModelError
-from .graph import Graph
+from .graph import Graph, Op
+from .packing import pack, unpack
 from .rowquant import TensorQuant
 from .schemes import BY_IDENT
-from .storage import TensorFormat, groups
+from .storage import WIDE, TensorFormat, formats, groups
 
 KIND, VERSION = "integer program", 1
 MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS = 20, 25
@@ -46,10 +47,14 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The integer weights of a layer: codes (rows × K), the rows' schemes, int32 biases, and how the input is read."""
+    """The integer weights of a layer: codes (rows × K), the rows' schemes, int32 biases, and how the input is read.
+
+    `scale` (what a row's code 1 is worth) computes nothing here; exports need it.
+    """
 
     codes: NDArray[np.int8]
     scheme: NDArray[np.uint8]
+    scale: NDArray[np.float32]
     bias: Int32
     input_bits: int
     input_shift: int
@@ -84,27 +89,76 @@ class Program:
     def verify(self) -> Program:
         """Check every rule; `ModelError` names the layer whose accumulator could overflow."""
         self.graph.verify()
+        self._verify_tensors()
+        computing = {n.name for n in self.graph.nodes if n.weighted or n.op is Op.AVG_POOL}
+        if set(self.matrices) != {n.name for n in self.graph.weighted} or set(self.arithmetic) != computing:
+            raise InvariantError("matrices and arithmetic must be those of the graph's layers and average pools")
         for name, matrix in self.matrices.items():
-            for ident in np.unique(matrix.scheme):
-                rows = matrix.scheme == ident
-                if int(ident) not in BY_IDENT or not BY_IDENT[int(ident)].holds(matrix.codes[rows]).all():
-                    raise InvariantError(f"{name} codes must be those of their rows' schemes")
-            bound = self.sum_bound(name) + np.abs(matrix.bias.astype(np.int64))
-            if bound.max(initial=0) > ACCUMULATOR:
-                row = int(bound.argmax())
-                raise ModelError(f"{name} row {row}: sums can reach {bound[row]:,}, beyond the int32 accumulator")
-        for name, a in self.arithmetic.items():
-            if a.multiplier.min() <= 0 or a.multiplier.max() >= 2**MULTIPLIER_BITS:
-                raise InvariantError(f"{name} multiplier must be from 1 to 2^20 - 1")
-            if not (0 <= a.skip_multiplier < 2**SKIP_MULTIPLIER_BITS and 0 <= a.shift < 63 and a.low <= a.high):
-                raise InvariantError(f"{name} skip multiplier, shift or range is out of bounds")
+            self._verify_matrix(name, matrix)
+        for name, arithmetic in self.arithmetic.items():
+            self._verify_arithmetic(name, arithmetic)
         return self
+
+    def _verify_tensors(self) -> None:
+        needed = formats(self.graph, {k: m.input_bits for k, m in self.matrices.items()})
+        if {k: t.format for k, t in self.tensors.items()} != needed:
+            raise InvariantError("tensors must be stored as the graph and its readers ask")
+        for name, scale in {**{k: t.scale for k, t in self.tensors.items()}, "logits": self.logits_scale}.items():
+            if not (0 < scale < np.inf and float(np.float32(scale)) == scale):
+                raise InvariantError(f"tensor {name} scale must be a positive float32, not {scale}")
+
+    def _verify_matrix(self, name: str, matrix: Matrix) -> None:
+        rows, *columns = self.graph.weight_shape(self.graph[name])
+        shapes = {"codes": (rows, int(np.prod(columns))), "scheme": (rows,), "scale": (rows,), "bias": (rows,)}
+        types = {"codes": np.int8, "scheme": np.uint8, "scale": np.float32, "bias": np.int32}
+        for label, shape in shapes.items():
+            array: NDArray[Any] = getattr(matrix, label)
+            if array.shape != shape or array.dtype != types[label]:
+                raise InvariantError(
+                    f"{name} {label} must be {np.dtype(types[label])} {shape}, not {array.dtype} {array.shape}"
+                )
+        if not ((matrix.scale > 0) & np.isfinite(matrix.scale)).all():
+            raise InvariantError(f"{name} scales must be positive")
+        for ident in np.unique(matrix.scheme):
+            members = matrix.scheme == ident
+            if int(ident) not in BY_IDENT or not BY_IDENT[int(ident)].holds(matrix.codes[members]).all():
+                raise InvariantError(f"{name} codes must be those of their rows' schemes")
+        stored = self.tensor(self.graph[name].inputs[0])
+        assert stored is not None
+        if not 1 <= matrix.input_bits <= WIDE or not 0 <= matrix.input_shift <= max(
+            stored.format.bits - matrix.input_bits, 0
+        ):
+            raise InvariantError(f"{name} input bits or shift is out of bounds")
+        bound = self.sum_bound(name) + np.abs(matrix.bias.astype(np.int64))
+        if bound.max(initial=0) > ACCUMULATOR:
+            row = int(bound.argmax())
+            raise ModelError(f"{name} row {row}: sums can reach {bound[row]:,}, beyond the int32 accumulator")
+
+    def _verify_arithmetic(self, name: str, a: Arithmetic) -> None:
+        node = self.graph[name]
+        shape = self.graph.shapes[name]
+        sizes = {shape[0]} if node.weighted else {1, shape[1] * shape[2]}
+        if a.multiplier.dtype != np.int32 or a.multiplier.ndim != 1 or len(a.multiplier) not in sizes:
+            raise InvariantError(f"{name} multiplier must be int32 of length {sorted(sizes)[-1]}")
+        if a.multiplier.min() <= 0 or a.multiplier.max() >= 2**MULTIPLIER_BITS:
+            raise InvariantError(f"{name} multiplier must be from 1 to 2^20 - 1")
+        if not (0 <= a.skip_multiplier < 2**SKIP_MULTIPLIER_BITS and 0 <= a.shift < 63):
+            raise InvariantError(f"{name} skip multiplier or shift is out of bounds")
+        stored = self.tensor(name)
+        low, high = (stored.format.low, stored.format.high) if stored else (-ACCUMULATOR - 1, ACCUMULATOR)
+        if not low <= a.low <= a.high <= high:
+            raise InvariantError(f"{name} range must lie within {low} … {high}, not {a.low} … {a.high}")
 
     def save(self, path: Path) -> None:
         """Write the file in one step (see `docs/formats.md`)."""
         arrays: dict[str, NDArray[Any]] = {f"{k}/multiplier": a.multiplier for k, a in self.arithmetic.items()}
         for name, m in self.matrices.items():
-            arrays |= {f"{name}/codes": m.codes, f"{name}/scheme": m.scheme, f"{name}/bias": m.bias}
+            arrays |= {
+                f"{name}/codes": pack(m.codes, m.scheme),
+                f"{name}/scheme": m.scheme,
+                f"{name}/scale": m.scale,
+                f"{name}/bias": m.bias,
+            }
         numbers = ("shift", "low", "high", "skip_multiplier")
         header = {
             "graph": json.loads(self.graph.to_json()),
@@ -125,10 +179,12 @@ class Program:
         """Read and verify a file; a damaged or newer one is refused with a `ModelError`."""
         header, arrays = read_container(path, KIND, VERSION)
         try:
+            graph = Graph.from_json(json.dumps(header["graph"]))
             matrices = {
                 k: Matrix(
-                    arrays[f"{k}/codes"],
+                    unpack(arrays[f"{k}/codes"], arrays[f"{k}/scheme"], int(np.prod(graph.weight_shape(graph[k])[1:]))),
                     arrays[f"{k}/scheme"],
+                    arrays[f"{k}/scale"],
                     arrays[f"{k}/bias"],
                     int(m["input_bits"]),
                     int(m["input_shift"]),
@@ -140,7 +196,6 @@ class Program:
                 k: TensorQuant(TensorFormat(int(t["bits"]), bool(t["signed"])), float(t["scale"]))
                 for k, t in header["tensors"].items()
             }
-            graph = Graph.from_json(json.dumps(header["graph"]))
             scale = float(header["logits_scale"])
             return Program(graph, matrices, arithmetic, tensors, scale, header["metadata"]).verify()
         except (KeyError, TypeError, ValueError, AttributeError, InvariantError) as error:

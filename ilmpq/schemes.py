@@ -126,3 +126,30 @@ def nearest(x: NDArray[Real], scheme: Scheme) -> NDArray[Real]:
     np.minimum(rounded, scheme.top, out=rounded)
     np.copysign(rounded, x, out=rounded)
     return cast("NDArray[Real]", rounded)
+
+
+def fields(codes: NDArray[np.int8], scheme: Scheme) -> NDArray[np.uint8]:
+    """Codes as they are packed: numbers of `scheme.bits` bits.
+
+    A fixed-point code is in two's complement. A power of two has its sign in the highest bit and below it 0 for the
+    code 0, k + 1 for ±2^k.
+
+    >>> [format(f, "04b") for f in fields(np.array([0, 1, -64], np.int8), POT4)]
+    ['0000', '0001', '1111']
+    >>> [format(f, "04b") for f in fields(np.array([7, -1, -7], np.int8), FIX4)]
+    ['0111', '1111', '1001']
+    """
+    if scheme.kind is Kind.FIXED:
+        return codes.view(np.uint8) & np.uint8(2**scheme.bits - 1)
+    exponent = np.frexp(np.abs(codes.astype(np.float32)))[1].astype(np.uint8)  # 2^k = 0.5·2^(k+1)
+    return np.where(codes < 0, exponent | np.uint8(1 << (scheme.bits - 1)), exponent)
+
+
+def codes_of(packed: NDArray[np.uint8], scheme: Scheme) -> NDArray[np.int8]:
+    """The inverse of `fields`; a field that no code has gives one that the scheme does not hold, or a second zero."""
+    sign = np.uint8(1 << (scheme.bits - 1))
+    if scheme.kind is Kind.FIXED:
+        return ((packed ^ sign).astype(np.int16) - np.int16(sign)).astype(np.int8)
+    exponent = (packed & (sign - np.uint8(1))).astype(np.int16)
+    magnitude = np.where(exponent > 0, 1 << np.maximum(exponent - 1, 0), 0)
+    return np.where(packed & sign, -magnitude, magnitude).astype(np.int8)
