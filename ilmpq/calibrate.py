@@ -22,6 +22,7 @@ from .graph import Graph, Node, Op
 from .moments import LayerStatistics, Moments
 from .ranges import Histogram, choose_scale, choose_shift
 from .rowquant import LayerQuant, TensorQuant
+from .scales import Scales
 from .storage import MOVES, formats, groups
 
 CHUNK_VALUES = 1 << 23  # float values of unfolded columns held at once (32 MB)
@@ -32,8 +33,9 @@ COLUMN_MACS = 4e11
 class Streams:
     """The calibration images inside the float and the quantized network, up to the node reached."""
 
-    def __init__(self, graph: Graph, images: Tensor, bits: Mapping[str, int]) -> None:
+    def __init__(self, graph: Graph, images: Tensor, bits: Mapping[str, int], scales: Scales = Scales.FREE) -> None:
         self.graph = graph
+        self.scales = scales
         self.bits = bits
         self.formats = formats(graph, bits)
         self.group = groups(graph)
@@ -161,7 +163,7 @@ class Streams:
                 self._histograms[group] = _histogram(node, values)
             readers = [n for n in self.graph.weighted if self.group[n.inputs[0]] == group]
             bits = min((self.bits[n.name] for n in readers), default=stored.bits)
-            scale = choose_scale(self._histograms[group], stored, stored.narrowed(bits))
+            scale = choose_scale(self._histograms[group], stored, stored.narrowed(bits), self.scales)
             self.tensors[group] = TensorQuant(stored, scale)
         self._codes[node.name] = to_codes(values, self.tensors[group])
 
@@ -175,6 +177,10 @@ class Streams:
     def input_scale(self, node: Node) -> float:
         """The scale of the codes that `node`'s arrays see."""
         return self.tensors[self.group[node.inputs[0]]].scale * 2.0 ** self.input_shift(node)
+
+    def skip_scale(self, node: Node) -> float:
+        """The scale of the tensor that `node` adds; 0 where it adds none."""
+        return 0.0 if node.skip is None else self.tensors[self.group[node.skip]].scale
 
 
 def _histogram(node: Node, values: Tensor) -> Histogram:

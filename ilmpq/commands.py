@@ -58,6 +58,9 @@ def quantize(
     ratio: RatioOption = None,
     act_bits: ActBits = "4",
     effort: Annotated[str, typer.Option(help="fast, normal or high")] = "normal",
+    scales: Annotated[
+        str, typer.Option(help="free, or power-of-two: requantization is shifts alone, exact in every executor")
+    ] = "free",
     assign: Annotated[
         str | None, typer.Option(help="exact (default), cluster, hessian, output-error, variance or random")
     ] = None,
@@ -77,6 +80,7 @@ def quantize(
     from .console import Terminal, layers_table, totals
     from .options import DEFAULT_RATIO, Effort, Options, check_exclusive, choice
     from .runfolder import RunFolder
+    from .scales import Scales
 
     _use_threads(threads)
     choices = {"--ratio": ratio, "--assign": assign, "--assignment": assignment, "--budget": budget}
@@ -92,6 +96,7 @@ def quantize(
         granularity=granularity,
         act_bits=act_bits,
         effort=choice(Effort, "--effort", effort),
+        scales=choice(Scales, "--scales", scales),
         assign=Rule.EXACT if assign is None else choice(Rule, "--assign", assign),
         assignment=None if assignment is None else str(assignment),
         max_drop=max_drop,

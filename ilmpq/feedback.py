@@ -110,9 +110,9 @@ def round_with_feedback(
 
 
 def polish(
-    codes: Array, target: Array, scale: Array, segments: Segments, hessian: Array, sweeps: int
+    codes: Array, target: Array, scale: Array, segments: Segments, hessian: Array, sweeps: int, fit: bool = True
 ) -> tuple[Array, Array]:
-    """Coordinate descent on d·H·dᵀ over codes and scales, `sweeps` times over all columns.
+    """Coordinate descent on d·H·dᵀ over codes and (with `fit`) scales, `sweeps` times over all columns.
 
     Returns codes and scale (groups × N); the cost never rises but for float rounding.
     """
@@ -120,10 +120,10 @@ def polish(
     pull = np.matmul(hessian, target)
     spread = np.matmul(hessian, codes)  # H·codes, kept current by the sweeps
     for _ in range(sweeps):
-        scale = _fitted_scale(codes, pull, spread, scale)
+        scale = _fitted_scale(codes, pull, spread, scale) if fit else scale
         if not _sweep(codes, pull, spread, scale, segments, hessian):
             break
-    return codes, _fitted_scale(codes, pull, spread, scale)
+    return codes, _fitted_scale(codes, pull, spread, scale) if fit else scale
 
 
 def _fitted_scale(codes: Array, pull: Array, spread: Array, scale: Array) -> Array:

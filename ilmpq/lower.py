@@ -3,11 +3,14 @@
 A row's real multiplier is row scale × input scale / output scale; it is rounded to an integer over 2^shift, with one
 shift per layer, the largest that its multipliers' widths allow. A row's rounded multiplier moves its output by less
 than half a step whatever the input, or the layer is refused by name.
+
+Where every scale is a power of two, so is every multiplier, and they are exact: requantization is shifts alone. The
+multipliers of an average pool are then so small that sum × multiplier stays below 2^24: float32 computes it exactly.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +19,13 @@ from .errors import ModelError
 from .graph import Graph, Node, Op
 from .program import ACCUMULATOR, MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS, Arithmetic, Matrix, Program
 from .rowquant import QuantModel, TensorQuant
+from .scales import Scales
 from .storage import groups
 
 MAX_SHIFT = 46  # v stays below 2^52: exact in float64 too
 LOGIT_BITS = 28  # logits are scaled so that the largest possible sum has this many bits
+EXACT_FLOAT32 = 2**24
+LEAST_FLOAT32 = float(np.finfo(np.float32).tiny)
 Doubles = NDArray[np.float64]
 
 
@@ -27,23 +33,19 @@ def lower(model: QuantModel) -> Program:
     """The integer program of a quantized network, verified."""
     of = groups(model.graph)
     matrices = {n.name: _matrix(model, n) for n in model.graph.weighted}
-    arithmetic: dict[str, Arithmetic] = {}
-    logits_scale = 1.0
-    for node in model.graph.nodes:
-        if not (node.weighted or node.op is Op.AVG_POOL):
-            continue
-        target = model.tensors.get(of[node.name])
-        factors = _factors(model, node)
-        if target is None:
-            logits_scale = _logits_scale(model, node, matrices.get(node.name), factors)
-        arithmetic[node.name] = _arithmetic(model, node, factors, target, logits_scale)
-    if of[model.graph.output.name] in model.tensors:  # the output is a stored tensor too
-        logits_scale = model.tensors[of[model.graph.output.name]].scale
+    computing = [n for n in model.graph.nodes if n.weighted or n.op is Op.AVG_POOL]
+    output = of[model.graph.output.name]
+    if output in model.tensors:  # the output is a stored tensor too
+        logits_scale = model.tensors[output].scale
+    else:
+        writers = [n for n in computing if of[n.name] == output]
+        logits_scale = _logits_scale(model, writers, matrices)
+    arithmetic = {n.name: _arithmetic(model, n, model.tensors.get(of[n.name]), logits_scale) for n in computing}
     program = Program(
         model.graph, matrices, arithmetic, dict(model.tensors), logits_scale, dict(model.metadata)
     ).verify()
     for node in model.graph.weighted:
-        _check_precision(model, program, node, _factors(model, node))
+        _check_precision(model, program, node)
     return program
 
 
@@ -83,33 +85,77 @@ def _inside(outputs: int, kernel: int, stride: int, pad: int, size: int) -> NDAr
     return np.minimum(start + kernel, size) - np.maximum(start, 0)
 
 
-def _arithmetic(
-    model: QuantModel, node: Node, factors: Doubles, target: TensorQuant | None, logits_scale: float
-) -> Arithmetic:
+def _arithmetic(model: QuantModel, node: Node, target: TensorQuant | None, logits_scale: float) -> Arithmetic:
     out_scale = logits_scale if target is None else target.scale
-    real = factors / out_scale
-    real_skip = 0.0 if node.skip is None else model.tensor(node.skip).scale / out_scale
-    shift = MAX_SHIFT
-    for largest, bits in ((float(real.max()), MULTIPLIER_BITS), (real_skip, SKIP_MULTIPLIER_BITS)):
-        if largest > 0:
-            shift = min(shift, bits - math.frexp(largest)[1])  # largest < 2^exponent
-    while round(float(real.max()) * 2.0**shift) >= 2**MULTIPLIER_BITS or (
-        round(real_skip * 2.0**shift) >= 2**SKIP_MULTIPLIER_BITS
-    ):
-        shift -= 1
+    real = _factors(model, node) / out_scale
+    real_skip = np.array([] if node.skip is None else [model.tensor(node.skip).scale / out_scale])
+    shift = min(
+        MAX_SHIFT,
+        _largest_shift(real, _multiplier_bound(model, node)),
+        _largest_shift(real_skip, 2**SKIP_MULTIPLIER_BITS - 1),
+    )
     if shift < 0:
         raise ModelError(f"{node.name} output scale is too small for its sums: no multiplier below 2^20 reaches it")
     multiplier = np.maximum(np.rint(real * 2.0**shift), 1).astype(np.int32)
+    skip_multiplier = round(float(real_skip.sum()) * 2.0**shift)
+    halvings = min(shift, _trailing_zeros(int(np.bitwise_or.reduce(multiplier)) | skip_multiplier))
     low, high = (-ACCUMULATOR - 1, ACCUMULATOR) if target is None else (target.format.low, target.format.high)
     if node.relu:
         low = max(low, 0)
         if node.relu_max is not None:
-            high = min(high, math.floor(node.relu_max / out_scale + 0.5))
-    return Arithmetic(multiplier, shift, low, high, round(real_skip * 2.0**shift))
+            high = min(high, round(node.relu_max / out_scale))
+    return Arithmetic(multiplier >> halvings, shift - halvings, low, high, skip_multiplier >> halvings)
 
 
-def _logits_scale(model: QuantModel, node: Node, matrix: Matrix | None, factors: Doubles) -> float:
-    """A scale at which no logit can leave int32, and as fine as that allows."""
+def _trailing_zeros(x: int) -> int:
+    return (x & -x).bit_length() - 1
+
+
+def _multiplier_bound(model: QuantModel, node: Node) -> Doubles:
+    """The largest multiplier that a row, or a pool's position, may have.
+
+    Where float32 shall compute the same integers, a pool's sum × multiplier must stay below 2^24.
+    """
+    largest = 2**MULTIPLIER_BITS - 1
+    if node.weighted or not model.power_of_two:
+        return np.array(float(largest))
+    sums = model.tensor(node.inputs[0]).format.high * pool_counts(model.graph, node)
+    return np.clip((EXACT_FLOAT32 - 1) // sums, 1, largest)
+
+
+def _largest_shift(real: Doubles, bound: Doubles | int) -> int:
+    """The largest shift at which no rounded multiplier exceeds its bound; beyond `MAX_SHIFT` if nothing limits it."""
+    if not real.size:
+        return MAX_SHIFT + 1
+    shift = int(np.floor(np.log2(bound / real).min())) + 1
+    while (np.rint(real * 2.0**shift) > bound).any():
+        shift -= 1
+    return shift
+
+
+def _logits_scale(model: QuantModel, writers: Sequence[Node], matrices: Mapping[str, Matrix]) -> float:
+    """A scale at which no logit can leave int32 and no multiplier its bits, and as fine as that allows.
+
+    With powers of two it need not be finer than the finest unit that is added up: then nothing is rounded.
+    """
+    factors = [_factors(model, n) for n in writers]
+    largest = max(_largest_logit(model, n, matrices.get(n.name), f) for n, f in zip(writers, factors, strict=True))
+    coarsest = float(max(f.max() for f in factors)) / 2 ** (MULTIPLIER_BITS - 2)
+    if model.power_of_two:
+        finest = min(_finest_unit(model, n, f) for n, f in zip(writers, factors, strict=True))
+        return float(Scales.POWER_OF_TWO.up(np.max([finest, largest / ACCUMULATOR, coarsest, LEAST_FLOAT32])))
+    return float(np.float32(max((largest or 1.0) / 2**LOGIT_BITS, coarsest, LEAST_FLOAT32)))
+
+
+def _finest_unit(model: QuantModel, node: Node, factors: Doubles) -> float:
+    """What 1 is worth in sums × multipliers: the finest row's unit, or what a pool's widest multipliers give."""
+    if not node.weighted:
+        return 2.0 ** -_largest_shift(factors, _multiplier_bound(model, node))
+    return float(factors.min()) if node.skip is None else min(float(factors.min()), model.tensor(node.skip).scale)
+
+
+def _largest_logit(model: QuantModel, node: Node, matrix: Matrix | None, factors: Doubles) -> float:
+    """What a logit can reach, in real numbers."""
     if matrix is None:
         assert node.window is not None
         sums = np.array([model.tensor(node.inputs[0]).format.high * node.window.kernel[0] * node.window.kernel[1]])
@@ -122,17 +168,16 @@ def _logits_scale(model: QuantModel, node: Node, matrix: Matrix | None, factors:
     if node.skip is not None:
         stored = model.tensor(node.skip)
         largest += stored.format.high * stored.scale
-    coarsest = float(factors.max()) / 2 ** (MULTIPLIER_BITS - 2)  # the multiplier must not outgrow its bits
-    return float(np.float32(max((largest or 1.0) / 2**LOGIT_BITS, coarsest)))
+    return largest
 
 
-def _check_precision(model: QuantModel, program: Program, node: Node, factors: Doubles) -> None:
+def _check_precision(model: QuantModel, program: Program, node: Node) -> None:
     """That no row's rounded multiplier moves its output by half a step or more, for any input."""
     target = program.tensor(node.name)
     if target is None:
         return
     a = program.arithmetic[node.name]
-    error = np.abs(a.multiplier * 2.0**-a.shift - factors / target.scale)
+    error = np.abs(a.multiplier * 2.0**-a.shift - _factors(model, node) / target.scale)
     reach = (program.sum_bound(node.name) + np.abs(program.matrices[node.name].bias.astype(np.int64))) * error
     inside = (a.high - a.low + 1) * error / (a.multiplier * 2.0**-a.shift)  # beyond this the clamp hides it
     moved = np.minimum(reach, inside)

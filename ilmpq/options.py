@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum, StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from .assign import Rule
 from .errors import UsageError
 from .ratio import Ratio
+from .scales import Scales
 
 DEFAULT_RATIO = "60:35:5"
 MIN_ACT_BITS, MAX_ACT_BITS = 4, 8
@@ -57,15 +58,16 @@ class EffortSettings:
 
     images: int
     feedback: bool  # error feedback and a corrected target, or nearest levels only
-    scales: int  # scales tried per row and scheme
+    trials: int  # scales tried per row and scheme
     sweeps: int  # coordinate-descent sweeps
     tune_macs: float  # multiplications to spend on distilling scales and biases at the end, forward and backward
+    scales: Scales = Scales.FREE  # not the effort's: what `--scales` says
 
 
 SETTINGS: Mapping[Effort, EffortSettings] = {
-    Effort.FAST: EffortSettings(images=128, feedback=False, scales=16, sweeps=0, tune_macs=0),
-    Effort.NORMAL: EffortSettings(images=512, feedback=True, scales=24, sweeps=3, tune_macs=1e12),
-    Effort.HIGH: EffortSettings(images=512, feedback=True, scales=48, sweeps=6, tune_macs=5e13),
+    Effort.FAST: EffortSettings(images=128, feedback=False, trials=16, sweeps=0, tune_macs=0),
+    Effort.NORMAL: EffortSettings(images=512, feedback=True, trials=24, sweeps=3, tune_macs=1e12),
+    Effort.HIGH: EffortSettings(images=512, feedback=True, trials=48, sweeps=6, tune_macs=5e13),
 }
 
 
@@ -87,6 +89,7 @@ class Options:
     granularity: str = "row"
     act_bits: str = "4"
     effort: Effort = Effort.NORMAL
+    scales: Scales = Scales.FREE
     assign: Rule = Rule.EXACT
     assignment: str | None = None
     max_drop: float | None = None
@@ -94,7 +97,7 @@ class Options:
 
     @property
     def settings(self) -> EffortSettings:
-        return SETTINGS[self.effort]
+        return replace(SETTINGS[self.effort], scales=self.scales)
 
     @property
     def average_bits(self) -> float | None:
@@ -147,7 +150,8 @@ class Options:
         """The inverse of `to_dict`."""
         known = {f.name for f in fields(Options)}
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known}
-        values["effort"], values["assign"] = Effort(values["effort"]), Rule(values["assign"])
+        for name, kind in (("effort", Effort), ("scales", Scales), ("assign", Rule)):
+            values[name] = kind(values[name])
         return Options(**values)
 
 

@@ -99,7 +99,7 @@ def quantize_layers(
     graph, options = job.graph, job.options
     general, overrides = options.layer_act_bits(n.name for n in graph.weighted)
     bits = layer_bits(graph, general, overrides)
-    streams = Streams(graph, images, bits)
+    streams = Streams(graph, images, bits, options.scales)
     layers: dict[str, LayerQuant] = {}
     rows: dict[str, LayerRows] = {}
     reporter.stage("quantize", len(graph.weighted))
@@ -114,9 +114,8 @@ def quantize_layers(
                 statistics = streams.statistics(node, rng, full=wants_full_statistics(graph, node, options.settings))
                 candidates = score_layer(graph, node, statistics, plan.schemes, options.settings)
                 chosen = plan.assign(node, candidates, rng)
-                result = quantize_layer(
-                    candidates, chosen, statistics, streams.input_scale(node), options.settings.sweeps
-                )
+                scales = streams.input_scale(node), streams.skip_scale(node)
+                result = quantize_layer(candidates, chosen, statistics, *scales, options.settings)
                 sensitivity = candidates.sensitivity()
                 run.save_layer(node.name, index, result, sensitivity)
             layer = LayerQuant(result.rows, result.bias, bits[node.name], streams.input_shift(node))

@@ -92,7 +92,7 @@ def _spend_budget(
     gradients = _gradients(job, images)
     general, overrides = options.layer_act_bits(n.name for n in graph.weighted)
     bits = layer_bits(graph, general, overrides)
-    streams = Streams(graph, images, bits)
+    streams = Streams(graph, images, bits, options.scales)
     fewest = [i for i, s in enumerate(schemes) if s.bits == min(t.bits for t in schemes)]
     costs, sizes = {}, {}
     reporter.stage("score", len(graph.weighted))
@@ -106,7 +106,8 @@ def _spend_budget(
             costs[node.name] = cost * gradients[node.name].weight[:, None]
             sizes[node.name] = candidates.target.shape[1]
             narrow = _idents(schemes, np.array(fewest)[cost[:, fewest].argmin(axis=1)])
-            result = quantize_layer(candidates, narrow, statistics, streams.input_scale(node), options.settings.sweeps)
+            scales = streams.input_scale(node), streams.skip_scale(node)
+            result = quantize_layer(candidates, narrow, statistics, *scales, options.settings)
             layer = LayerQuant(result.rows, result.bias, bits[node.name], streams.input_shift(node))
             reporter.advance()
         streams.advance(node, layer)

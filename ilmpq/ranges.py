@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .scales import Scales
 from .storage import TensorFormat
 
 BINS = 4096
 SMALLEST = 1e-30  # a range below this counts as none: its reciprocal would overflow
 PART = 1 << 20  # values counted at once
-FACTORS = np.linspace(0.1, 1.0, 61)
+RANGE, TRIALS = (0.1, 1.0), 61  # steps tried, in units of the one that just covers the range
 
 
 @dataclass(frozen=True)
@@ -53,20 +54,21 @@ class Histogram:
         x_hat = np.minimum(np.rint(x_hat / step), high) * step
         return float((self.counts * (x_hat - x) ** 2).sum() / max(self.counts.sum(), 1.0))
 
-    def best_step(self, high: int) -> float:
-        """The step with the least error among `FACTORS` of the step that just covers the range."""
+    def best_step(self, high: int, scales: Scales) -> float:
+        """The allowed step with the least error among those tried up to the step that just covers the range."""
         if self.top == 0:
             return 1.0
-        return min((float(f) * self.top / high for f in FACTORS), key=lambda s: self.error(s, high))
+        steps = scales.between(np.array([self.top / high], np.float32), *RANGE, TRIALS)
+        return min((float(s) for s in steps.ravel()), key=lambda s: self.error(s, high))
 
 
-def choose_scale(histogram: Histogram, stored: TensorFormat, read: TensorFormat) -> float:
+def choose_scale(histogram: Histogram, stored: TensorFormat, read: TensorFormat, scales: Scales) -> float:
     """The scale of a stored tensor such that its narrowest reader sees its best step.
 
     A tensor stored in more bits than it is read gets the reader's step divided by the largest power of two that still
     lets the stored codes cover the whole range.
     """
-    step = histogram.best_step(read.high)
+    step = histogram.best_step(read.high, scales)
     shift = 0
     while shift < stored.bits - read.bits and stored.high * step / 2 ** (shift + 1) >= histogram.top:
         shift += 1

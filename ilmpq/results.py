@@ -68,6 +68,7 @@ class Results:
             "assign": "file" if options.assignment else "budget" if options.budget else options.assign.value,
             "act_bits": options.act_bits if "," in options.act_bits else int(options.act_bits),
             "effort": options.effort.value,
+            "scales": options.scales.value,
             "seed": options.seed,
             "images_calibration": self.images_calibration,
             "calibration": "synthetic" if self.job.images is None else options.calib,

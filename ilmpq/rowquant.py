@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from .container import read_container, write_container
 from .errors import InvariantError, ModelError
 from .graph import Graph
+from .scales import is_power_of_two
 from .schemes import BY_IDENT, Scheme
 from .storage import WIDE, TensorFormat, formats, groups
 
 KIND = "quantized model"
 FORMAT_VERSION = 1
+SCALE_RANGE, SKIP_RANGE = 2.0**10, 2.0**15  # see `least_row_scale`
 BIAS_LIMIT = 2**30  # |bias / (row scale × input scale)| stays below this, so that it fits the int32 accumulator
 
 
@@ -124,6 +126,17 @@ class QuantModel:
         """The scale of the codes that a layer's arrays see."""
         return self.tensor(self.graph[layer].inputs[0]).scale * 2.0 ** self.layers[layer].input_shift
 
+    def skip_scale(self, layer: str) -> float:
+        """The scale of the tensor that a layer adds; 0 where it adds none."""
+        skip = self.graph[layer].skip
+        return 0.0 if skip is None else self.tensor(skip).scale
+
+    @property
+    def power_of_two(self) -> bool:
+        """Whether every scale is a power of two, so that requantization is shifts alone."""
+        scales = [np.array([t.scale for t in self.tensors.values()]), *(q.rows.scale for q in self.layers.values())]
+        return all(is_power_of_two(s) for s in scales)
+
     def average_weight_bits(self) -> float:
         codes = sum(q.rows.codes.size for q in self.layers.values())
         return sum(q.rows.bits() for q in self.layers.values()) / max(codes, 1)
@@ -162,8 +175,8 @@ class QuantModel:
         for name, tensor in self.tensors.items():
             if tensor.format != needed[name]:
                 raise InvariantError(f"tensor {name} must be {needed[name]}, not {tensor.format}")
-            if not (np.isfinite(tensor.scale) and tensor.scale > 0):
-                raise InvariantError(f"tensor {name} scale must be positive, not {tensor.scale}")
+            if not (0 < tensor.scale < np.inf and float(np.float32(tensor.scale)) == tensor.scale):
+                raise InvariantError(f"tensor {name} scale must be a positive float32, not {tensor.scale}")
         for name, layer in self.layers.items():
             stored = self.tensor(self.graph[name].inputs[0]).format
             if layer.input_shift > stored.bits - min(layer.input_bits, stored.bits):
@@ -213,6 +226,15 @@ def whole_steps(bias: NDArray[np.floating], scale: NDArray[np.float32], input_sc
     """A bias in whole steps of its row's accumulator, which is all that integer arithmetic can add."""
     unit = scale.astype(np.float64) * input_scale
     return (np.rint(bias.astype(np.float64) / unit) * unit).astype(np.float32)
+
+
+def least_row_scale(scale: NDArray[np.float32], input_scale: float, skip_scale: float) -> np.float32:
+    """The least scale that a row may have beside the layer's largest, and beside what is added to its sums.
+
+    A layer's multipliers share one shift, with 20 bits for the largest row and 25 for the residual: a row at this bound
+    has 9 bits left or more, and rounding its multiplier moves no code by half a step.
+    """
+    return np.float32(max(float(scale.max()) / SCALE_RANGE, skip_scale / input_scale / SKIP_RANGE))
 
 
 def _from_parts(header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> QuantModel:

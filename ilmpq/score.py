@@ -16,6 +16,7 @@ from .feedback import LEAST_SCALE, Array, Factor, factorize, round_segments, rou
 from .graph import Graph, Node
 from .moments import LayerStatistics
 from .options import EffortSettings
+from .scales import Scales
 from .schemes import Kind, Scheme
 
 FIXED_RANGE = (0.4, 1.0)  # factors of the scale that just covers the row
@@ -23,7 +24,7 @@ POT_RANGE = (0.4, 1.25)
 DAMPING = 0.01
 TARGET_STRENGTH = 0.3
 TRIAL_MACS = 1e11  # multiplications to spend per layer on trying scales
-LEAST_SCALES = 3
+LEAST_TRIALS = 3
 LARGEST_HESSIAN = 10_240  # inputs of a row; VGG's first linear layer has 25,088: a covariance of 2.5 GB
 WIDTH = 4096  # rows × scales rounded side by side: more costs memory, fewer costs time
 
@@ -69,12 +70,15 @@ def score_layer(
     else:
         target = weight
     trial_macs = max(1, weight.size * weight.shape[1] * len(schemes))
-    scales = int(np.clip(TRIAL_MACS / trial_macs, LEAST_SCALES, settings.scales))
+    trials = (
+        int(np.clip(TRIAL_MACS / trial_macs, LEAST_TRIALS, settings.trials)) if statistics.full else settings.trials
+    )
+    scales = [trial_scales(target, s, settings.scales, trials) for s in schemes]
     with np.errstate(over="ignore", invalid="ignore"):
         found = (
             feedback_candidates(target, schemes, factor, scales)
             if statistics.full
-            else nearest_candidates(target, schemes, statistics.energy + ridge[:, None], settings.scales)
+            else nearest_candidates(target, schemes, statistics.energy + ridge[:, None], scales)
         )
     if not np.isfinite(found.error).all():
         raise ModelError(f"{node.name} weights and inputs are too large: rounding errors overflow float32")
@@ -109,12 +113,12 @@ def corrected_target(
     return np.where(alive, weight + np.float32(strength) * (regressed - weight), 0).astype(np.float32)
 
 
-def scale_factors(scheme: Scheme, count: int) -> NDArray[np.float32]:
-    """Factors to try on the scale that just covers a row."""
-    if scheme.bits >= 8 or count == 1:
-        return np.ones(1, np.float32)
-    low, high = FIXED_RANGE if scheme.kind is Kind.FIXED else POT_RANGE
-    return np.linspace(low, high, count, dtype=np.float32)
+def trial_scales(target: Array, scheme: Scheme, scales: Scales, count: int) -> Array:
+    """The scales to try for every row: trials × groups × rows."""
+    cover = covering_scale(target, scheme)
+    if scheme.bits >= 8:
+        return scales.between(cover, 1.0, 1.0, 1)
+    return scales.between(cover, *(FIXED_RANGE if scheme.kind is Kind.FIXED else POT_RANGE), count)
 
 
 def covering_scale(target: Array, scheme: Scheme) -> Array:
@@ -124,16 +128,14 @@ def covering_scale(target: Array, scheme: Scheme) -> Array:
     return np.maximum(np.where(peak > 0, peak, typical) / scheme.top, LEAST_SCALE).astype(np.float32)
 
 
-def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, count: int) -> Candidates:
-    """Nearest codes at the scale with the least error Σ_k energy_k·(q_k − w_k)²; no feedback between columns."""
+def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, scales: Sequence[Array]) -> Candidates:
+    """Nearest codes at the one of `scales` (per scheme) with the least error Σ_k energy_k·(q_k − w_k)²; no feedback between columns."""
     groups, size, rows = target.shape
     best_scale = np.empty((len(schemes), groups, rows), np.float32)
     best_codes = np.empty((len(schemes), groups, size, rows), np.int8)
     best_error = np.full((len(schemes), groups, rows), np.inf, np.float32)
     for i, scheme in enumerate(schemes):
-        cover = covering_scale(target, scheme)
-        for factor in scale_factors(scheme, count):
-            scale = cover * factor
+        for scale in scales[i]:
             codes = round_segments(target / scale[:, None], [(scheme, slice(None))])
             error = np.einsum("gk,gkr->gr", energy, (codes * scale[:, None] - target) ** 2)
             better = error < best_error[i]
@@ -142,8 +144,10 @@ def nearest_candidates(target: Array, schemes: Sequence[Scheme], energy: Array, 
     return Candidates(tuple(schemes), target, best_scale, best_codes, best_error)
 
 
-def feedback_candidates(target: Array, schemes: Sequence[Scheme], factor: Factor, count: int) -> Candidates:
-    """Codes with error feedback at `count` scales per row and scheme; the scale with the least remaining error wins.
+def feedback_candidates(
+    target: Array, schemes: Sequence[Scheme], factor: Factor, scales: Sequence[Array]
+) -> Candidates:
+    """Codes with error feedback at the one of `scales` (per scheme) with the least remaining error.
 
     Several scales are tried side by side, as many as make matrices of about `WIDTH` rows.
     """
@@ -154,19 +158,18 @@ def feedback_candidates(target: Array, schemes: Sequence[Scheme], factor: Factor
     best_error = np.full((len(schemes), groups, rows), np.inf, np.float32)
     at_once = max(1, WIDTH // rows)
     for i, scheme in enumerate(schemes):
-        factors = scale_factors(scheme, count)
-        scales = covering_scale(target, scheme)[:, None, :] * factors[None, :, None]  # groups × trials × rows
-        for part in (slice(t, t + at_once) for t in range(0, len(factors), at_once)):
-            trials = scales[:, part].shape[1]
+        for start in range(0, len(scales[i]), at_once):
+            tried = scales[i][start : start + at_once].transpose(1, 0, 2)  # groups × trials × rows
+            trials = tried.shape[1]
             codes, cost = round_with_feedback(
-                np.tile(ordered, (1, 1, trials)), scales[:, part].reshape(groups, -1), [(scheme, slice(None))], factor
+                np.tile(ordered, (1, 1, trials)), tried.reshape(groups, -1), [(scheme, slice(None))], factor
             )
             cost = cost.reshape(groups, trials, rows)
             winner = cost.argmin(axis=1)[:, None]
             least = np.take_along_axis(cost, winner, axis=1)[:, 0]
             better = least < best_error[i]
             best_error[i][better] = least[better]
-            best_scale[i][better] = np.take_along_axis(scales[:, part], winner, axis=1)[:, 0][better]
+            best_scale[i][better] = np.take_along_axis(tried, winner, axis=1)[:, 0][better]
             winning = np.take_along_axis(codes.reshape(groups, size, trials, rows), winner[:, None], axis=2)[:, :, 0]
             np.copyto(best_codes[i], winning, where=better[:, None])
         best_codes[i] = factor.unsorted(best_codes[i])

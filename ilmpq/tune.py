@@ -1,6 +1,6 @@
 """Distillation: teach the quantized network the float network's answers on the calibration images, without labels.
 
-Learned are activation scales, row scales and biases; codes stay as they are (learning them too, by straight-through
+Learned are activation scales, row scales and biases (of a network of powers of two, biases only); codes stay as they are (learning them too, by straight-through
 rounding, overfits a few hundred images: docs/method.md). The loss is KL(float ‖ quantized) of the logits on augmented
 images (flipped, shifted, mixed). Every step draws its images from a generator of its own, so that a run that was
 interrupted goes on from its last saved step to the same result.
@@ -24,7 +24,7 @@ from .emulate import float_logits
 from .forward import Weights, forward
 from .graph import Graph, Node
 from .reporter import Reporter
-from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant, whole_steps
+from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant, least_row_scale, whole_steps
 from .storage import MOVES, TensorFormat, groups
 
 BATCH = 64
@@ -38,7 +38,10 @@ KIND, VERSION = "tuning state", 1
 
 
 class Student(torch.nn.Module):
-    """The quantized network, learnable: logarithms of activation and row scales, and biases in units of their row."""
+    """The quantized network, learnable: factors on activation and row scales (their logarithms), and biases.
+
+    Biases are in units of their row. Scales that are powers of two stay as they are.
+    """
 
     def __init__(self, model: QuantModel) -> None:
         super().__init__()
@@ -48,12 +51,14 @@ class Student(torch.nn.Module):
         edges = np.cumsum([0] + [layer.rows.rows for layer in model.layers.values()])
         self.rows_of = {name: slice(a, b) for name, (a, b) in zip(model.layers, pairwise(edges), strict=True)}
         self.codes = {k: torch.from_numpy(v.rows.codes.astype(np.float32)) for k, v in model.layers.items()}
-        scale = torch.from_numpy(np.concatenate([v.rows.scale for v in model.layers.values()]))
+        self.start_scale = torch.from_numpy(np.concatenate([v.rows.scale for v in model.layers.values()]))
+        self.start_step = torch.tensor([t.scale for t in model.tensors.values()])
         width = np.concatenate([np.full(v.rows.rows, v.rows.codes.shape[1]) for v in model.layers.values()])
-        self.unit = scale * torch.from_numpy(width).float().sqrt()
+        self.unit = self.start_scale * torch.from_numpy(width).float().sqrt()
         bias = torch.from_numpy(np.concatenate([v.bias for v in model.layers.values()]))
-        self.step = torch.nn.Parameter(torch.tensor([t.scale for t in model.tensors.values()]).log())
-        self.scale = torch.nn.Parameter(scale.log())
+        free = not model.power_of_two
+        self.step = torch.nn.Parameter(torch.zeros_like(self.start_step), free)
+        self.scale = torch.nn.Parameter(torch.zeros_like(self.start_scale), free)
         self.bias = torch.nn.Parameter(bias / self.unit)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,14 +69,27 @@ class Student(torch.nn.Module):
     def _layer(self, node: Node) -> Weights:
         """Weight and bias as real tensors, differentiable."""
         rows = self.rows_of[node.name]
-        weight = self.codes[node.name] * self.scale[rows].exp()[:, None]
+        weight = self.codes[node.name] * self._row_scale(node)[:, None]
         return weight.view(self.model.graph.weight_shape(node)), self.bias[rows] * self.unit[rows]
+
+    def _row_scale(self, node: Node) -> Tensor:
+        """Row scales of a layer, none below what its multipliers can follow."""
+        rows = self.rows_of[node.name]
+        scale = self.start_scale[rows] * self.scale[rows].exp()
+        seen = self._step(node.inputs[0]).item() * 2.0 ** self.model.layers[node.name].input_shift
+        skip = 0.0 if node.skip is None else self._step(node.skip).item()
+        return scale.clamp(min=float(least_row_scale(scale.detach().numpy(), seen, skip)))
+
+    def _step(self, name: str) -> Tensor:
+        """The scale of the tensor in which the output of node `name` is stored."""
+        index = self.tensor_index[self.group[name]]
+        return self.start_step[index] * self.step[index].exp()
 
     def _store(self, node: Node, value: Tensor) -> Tensor:
         name = self.group[node.name]
         if name not in self.model.tensors or node.op in MOVES:
             return value
-        return fake_round(value, self.step[self.tensor_index[name]].exp(), self.model.tensors[name].format)
+        return fake_round(value, self._step(name), self.model.tensors[name].format)
 
     def _read(self, node: Node, value: Tensor) -> Tensor:
         layer, name = self.model.layers[node.name], self.group[node.inputs[0]]
@@ -79,17 +97,18 @@ class Student(torch.nn.Module):
         read = stored.narrowed(layer.input_bits)
         if layer.input_shift == 0 and read == stored:
             return value
-        return fake_round(value, self.step[self.tensor_index[name]].exp() * 2.0**layer.input_shift, read)
+        return fake_round(value, self._step(name) * 2.0**layer.input_shift, read)
 
     def result(self) -> QuantModel:
         """The model as it stands."""
-        step, scale, bias = (p.detach() for p in (self.step.exp(), self.scale.exp(), self.bias * self.unit))
-        tensors = {k: TensorQuant(t.format, float(step[self.tensor_index[k]])) for k, t in self.model.tensors.items()}
+        bias = (self.bias * self.unit).detach()
+        tensors = {k: TensorQuant(t.format, self._step(k).item()) for k, t in self.model.tensors.items()}
         layers = {}
         for name, layer in self.model.layers.items():
             rows = self.rows_of[name]
-            quant = RowQuant(layer.rows.codes, scale[rows].numpy().copy(), layer.rows.scheme)
-            source = tensors[self.group[self.model.graph[name].inputs[0]]]
+            node = self.model.graph[name]
+            quant = RowQuant(layer.rows.codes, self._row_scale(node).detach().numpy().copy(), layer.rows.scheme)
+            source = tensors[self.group[node.inputs[0]]]
             whole = whole_steps(bias[rows].numpy(), quant.scale, source.scale * 2.0**layer.input_shift)
             layers[name] = LayerQuant(quant, whole, layer.input_bits, layer.input_shift)
         return QuantModel(self.model.graph, layers, tensors, self.model.metadata).verify()
@@ -132,7 +151,7 @@ def tune(
     if not steps:
         return model
     student = Student(model)
-    parameters = dict(student.named_parameters())
+    parameters = {name: p for name, p in student.named_parameters() if p.requires_grad}
     optimiser = torch.optim.Adam([{"params": [p], "lr": RATES[name]} for name, p in parameters.items()])
     reporter.stage("tune", steps)
     done = _restore(state, parameters, optimiser) if state.exists() else 0

@@ -6,6 +6,7 @@ import numpy as np
 
 from ilmpq.graph import Graph, Node, Op, Window
 from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
+from ilmpq.scales import Scales
 from ilmpq.schemes import SCHEMES
 from ilmpq.storage import formats, groups, layer_bits
 
@@ -67,13 +68,14 @@ def random_graph(rng: np.random.Generator) -> Graph:
     return Graph.from_json(graph.to_json()).verify()
 
 
-def random_model(rng: np.random.Generator) -> QuantModel:
+def random_model(rng: np.random.Generator, power_of_two: bool = False) -> QuantModel:
     """Codes of all schemes, scales whose outputs sometimes saturate, zero rows, biases; verified."""
+    allowed = Scales.POWER_OF_TWO if power_of_two else Scales.FREE
     graph = random_graph(rng)
     bits = layer_bits(graph, int(rng.integers(4, 9)))
     stored = formats(graph, bits)
     of = groups(graph)
-    tensors = {k: TensorQuant(f, float(np.float32(rng.uniform(0.5, 2) / f.high))) for k, f in stored.items()}
+    tensors = {k: TensorQuant(f, float(allowed.up(rng.uniform(0.5, 2) / f.high))) for k, f in stored.items()}
     layers = {}
     for node in graph.weighted:
         rows, *columns = graph.weight_shape(node)
@@ -84,7 +86,7 @@ def random_model(rng: np.random.Generator) -> QuantModel:
         peak = np.array([SCHEMES[s].top for s in scheme])
         source = stored[of[node.inputs[0]]]
         shift = int(rng.integers(0, source.bits - min(bits[node.name], source.bits) + 1))
-        scale = (rng.uniform(0.2, 2, rows) / (peak * np.sqrt(size))).astype(np.float32)
+        scale = allowed.up(rng.uniform(0.2, 2, rows) / (peak * np.sqrt(size)))
         unit = scale * tensors[of[node.inputs[0]]].scale * 2.0**shift
         bias = (rng.normal(size=rows) * rng.choice([0.1, 1.0, 100.0]) * unit * peak).astype(np.float32)
         layers[node.name] = LayerQuant(RowQuant(codes.astype(np.int8), scale, scheme), bias, bits[node.name], shift)

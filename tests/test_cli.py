@@ -98,6 +98,7 @@ BAD = [
     (["quantize", "digits", "--act-bits", "4,nolayer=8"], 2, "nolayer"),
     (["quantize", "digits", "--effort", "extreme"], 2, "fast, normal, high"),
     (["quantize", "digits", "--assign", "magic"], 2, "exact, cluster"),
+    (["quantize", "digits", "--scales", "odd"], 2, "--scales must be one of free, power-of-two"),
     (["quantize", "digits", "--budget", "avg-bits=2"], 2, "between 4 and 8"),
     (["quantize", "digits", "--budget", "4.3"], 2, "avg-bits="),
     (["quantize", "digits", "--granularity", "layer"], 2, "--budget"),

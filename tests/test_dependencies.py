@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ilmpq"
 LAYERS = (
     {"errors"},
-    {"schemes", "ratio", "files", "reporter", "container"},
+    {"schemes", "ratio", "files", "reporter", "container", "scales"},
     {"graph", "storage", "rowquant", "graphfile"},
     {
         "forward",
@@ -41,7 +41,19 @@ HOMES = {
     "typer": {"commands"},
     "sklearn": {"assign", "data"},
 }
-TORCH_FREE = {"errors", "schemes", "ratio", "files", "container", "graph", "storage", "rowquant", "graphfile", "assign"}
+TORCH_FREE = {
+    "errors",
+    "schemes",
+    "ratio",
+    "files",
+    "container",
+    "graph",
+    "storage",
+    "rowquant",
+    "graphfile",
+    "assign",
+    "scales",
+}
 
 
 def imports(module):

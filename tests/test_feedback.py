@@ -85,6 +85,9 @@ def test_polish_never_raises_the_cost_and_stays_on_the_grids(seed, size, sweeps)
     assert (new_scale > 0).all()
     before, after = cost(start, scale, target, hessian), cost(codes, new_scale, target, hessian)
     assert (after <= before * (1 + 1e-3) + 1e-4).all()  # float32 gradients
+    codes, same_scale = polish(start, target, scale, MIXED, hessian, sweeps, fit=False)
+    np.testing.assert_array_equal(same_scale, scale)
+    assert (cost(codes, scale, target, hessian) <= before * (1 + 1e-3) + 1e-4).all()
 
 
 def test_an_input_that_never_varies_is_survived():

@@ -1,5 +1,7 @@
 """Lowering and the reference executor: each node against plain integer arithmetic, and against the ideal network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,23 +13,26 @@ from test_pipeline import quantize_graph
 
 from ilmpq import naive
 from ilmpq.codes import layer_weights, read_codes, to_codes
+from ilmpq.emulate import Emulator
 from ilmpq.errors import ModelError, UsageError
 from ilmpq.forward import run_node, unfold
-from ilmpq.graph import Op
+from ilmpq.graph import Graph, Node, Op, Window
 from ilmpq.integer import Executor
-from ilmpq.lower import lower
+from ilmpq.lower import lower, pool_counts
 from ilmpq.options import Options
 from ilmpq.program import Program
-from ilmpq.storage import MOVES
+from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
+from ilmpq.scales import Scales
+from ilmpq.storage import MOVES, TensorFormat
 
 NETS = [(make, bits) for make in (residual_net, concat_net) for bits in ("4", "8")]
 
 
-@given(st.integers(0, 2**32 - 1))
+@given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(max_examples=50, deadline=None)
-def test_the_reference_equals_the_naive_executor_on_every_integer(seed):
+def test_the_reference_equals_the_naive_executor_on_every_integer(seed, power_of_two):
     rng = np.random.default_rng(seed)
-    program = lower(random_model(rng))
+    program = lower(random_model(rng, power_of_two))
     shape = (3, *program.graph.input_shape)
     codes = rng.integers(-127, 128, shape)
     codes[1] = rng.choice([-127, 127], shape[1:])  # saturating
@@ -114,6 +119,91 @@ def test_a_wrong_input_is_told_what_was_expected(run):
         Executor(program).logits(torch.zeros(1, 3, 5, 5))
     with pytest.raises(UsageError, match=r"not torch\.int64"):
         Executor(program).logits(torch.zeros(1, *program.graph.input_shape, dtype=torch.int64))
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_with_powers_of_two_requantization_is_shifts_alone(seed):
+    model = random_model(np.random.default_rng(seed), power_of_two=True)
+    assert model.power_of_two
+    program = lower(model)
+    for name, a in program.arithmetic.items():
+        node, stored = program.graph[name], program.tensor(name)
+        scale = program.logits_scale if stored is None else stored.scale
+        source = model.tensor(node.inputs[0])
+        if node.weighted:
+            real = model.layers[name].rows.scale.astype(np.float64) * model.input_scale(name) / scale
+            np.testing.assert_array_equal(a.multiplier * 2.0**-a.shift, real)  # exact, hence powers of two
+            assert a.skip_multiplier * 2.0**-a.shift == model.skip_scale(name) / scale
+        else:
+            counts = pool_counts(program.graph, node)
+            assert (a.multiplier * counts * source.format.high).max() < 2**24
+            np.testing.assert_allclose(a.multiplier * 2.0**-a.shift * counts, source.scale / scale, rtol=0.005)
+        assert stored is not None or a.shift == 0  # logits are not rounded
+
+
+@pytest.mark.parametrize("make", [residual_net, concat_net])
+@pytest.mark.parametrize("bits", ["4", "8"])
+def test_with_powers_of_two_float32_computes_the_same_integers(tmp_path, make, bits):
+    options = Options(act_bits=bits, scales=Scales.POWER_OF_TWO)
+    x, model, _ = quantize_graph(make(), tmp_path, options)
+    program, real = lower(model), {}
+    Emulator(model)(x, lambda node, value: real.__setitem__(node.name, value.double()))
+
+    def compare(node, codes):
+        stored = program.tensor(node.name)
+        scale = program.logits_scale if stored is None else stored.scale
+        if node.op is Op.FLATTEN and stored is None:
+            return  # an average pool's logits: float32 divides where integers multiply
+        np.testing.assert_array_equal(codes.double() * scale, real[node.name], err_msg=node.name)
+
+    executor = Executor(program)
+    executor(executor.input_codes(x), compare)
+
+
+def test_logits_of_several_layers_have_one_scale():
+    nodes = (
+        Node("input", Op.INPUT),
+        Node("a", Op.CONV, ("input",), Window((1, 1))),
+        Node("b", Op.CONV, ("input",), Window((1, 1))),
+        Node("join", Op.CONCAT, ("a", "b")),
+    )
+    graph = Graph("two", (1, 2, 2), nodes)
+    object.__setattr__(graph, "_rows", {"a": 1, "b": 1})
+    graph = Graph.from_json(graph.to_json()).verify()
+
+    def layer(scale):
+        rows = RowQuant(np.array([[3]], np.int8), np.array([scale], np.float32), np.array([1], np.uint8))
+        return LayerQuant(rows, np.zeros(1, np.float32), 8)
+
+    for scales in ((0.7, 0.003), (0.003, 0.7), (0.5, 2.0**-9)):
+        tensors = {"input": TensorQuant(TensorFormat(8, True), 1.0)}
+        program = lower(QuantModel(graph, dict(zip("ab", map(layer, scales), strict=True)), tensors).verify())
+        logits = Executor(program).logits(torch.full((1, 1, 2, 2), 100.0))[0, :, 0, 0]
+        np.testing.assert_allclose(logits, [300 * s for s in scales], rtol=1e-5)
+
+
+def test_a_clip_between_two_codes_is_rounded_to_even(tmp_path):
+    graph = residual_net()
+    nodes = tuple(replace(n, relu_max=2.5) if n.name == "depthwise" else n for n in graph.nodes)
+    _, model, _ = quantize_graph(replace(graph, nodes=nodes), tmp_path, Options(scales=Scales.POWER_OF_TWO))
+    tensors = {**model.tensors, "depthwise": replace(model.tensor("depthwise"), scale=1.0)}
+    layer = model.layers["depthwise"]
+    whole = replace(layer, bias=np.rint(layer.bias))
+    program = lower(replace(model, tensors=tensors, layers={**model.layers, "depthwise": whole}))
+    assert program.arithmetic["depthwise"].high == 2
+
+
+def test_a_row_that_a_multiplier_cannot_follow_is_refused_by_layer(tmp_path):
+    _, model, _ = quantize_graph(residual_net(), tmp_path, Options(act_bits="8"))
+    layer = model.layers["conv2"]
+    scale = layer.rows.scale.copy()
+    scale[3] = scale.max() * 2.345e-5
+    bias = layer.bias.copy()
+    bias[3] = 2.0**29 * scale[3] * model.input_scale("conv2")
+    spoiled = replace(layer, rows=replace(layer.rows, scale=scale), bias=bias)
+    with pytest.raises(ModelError, match="conv2 row 3: its scale is too small beside the layer's largest"):
+        lower(replace(model, layers={**model.layers, "conv2": spoiled}))
 
 
 def test_a_sum_that_could_leave_the_accumulator_is_refused_by_layer(tmp_path):

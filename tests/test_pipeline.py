@@ -16,12 +16,15 @@ from ilmpq.errors import AccuracyMissed, ModelError, UsageError
 from ilmpq.graph import Graph, Node, Op, Window
 from ilmpq.graphfile import save_graph
 from ilmpq.job import Job
+from ilmpq.lower import lower
 from ilmpq.options import Effort, Options
 from ilmpq.preprocess import Preprocess
 from ilmpq.reporter import Silent
-from ilmpq.rowquant import QuantModel
+from ilmpq.rowquant import QuantModel, least_row_scale
 from ilmpq.runfolder import RunFolder
+from ilmpq.scales import Scales
 from ilmpq.schemes import FIX8, scheme_named
+from ilmpq.tune import Student, tune
 
 RESULTS = ("model.safetensors", "float.safetensors", "rows.csv", "summary.json", "config.json")
 QUICK = Options(effort=Effort.FAST, calib_images=32, val_images=50)
@@ -61,7 +64,9 @@ def quantize_graph(graph, tmp_path, options, dataset=None):
     run = RunFolder.begin(tmp_path / "run", job.identity(), False)
     x = torch.from_numpy(images(graph) if dataset is None else dataset)
     plan = pipeline.make_plan(job, x, run.assignment, Silent())
-    return x, *pipeline.quantize_layers(job, x, plan, run, Silent())
+    model, rows = pipeline.quantize_layers(job, x, plan, run, Silent())
+    lower(model)  # takes whatever is quantized here
+    return x, model, rows
 
 
 @pytest.mark.parametrize("effort", list(Effort))
@@ -173,6 +178,71 @@ def test_error_feedback_is_better_than_nearest_levels(tmp_path, make):
         )
         noise[effort] = float(((float_logits(graph, x) - Emulator(model)(x)) ** 2).mean())
     assert noise[Effort.NORMAL] < noise[Effort.FAST]
+
+
+@pytest.mark.parametrize("effort", list(Effort))
+@pytest.mark.parametrize("choice", [{"assign": rule} for rule in Rule] + [{"budget": "avg-bits=4.5", "act_bits": "5"}])
+def test_powers_of_two_stay_so_in_every_kind_of_run(tmp_path, choice, effort, monkeypatch):
+    monkeypatch.setattr("ilmpq.tune.LEAST_STEPS", 1)
+    monkeypatch.setattr("ilmpq.tune.MOST_STEPS", 3)
+    options = replace(QUICK, effort=effort, scales=Scales.POWER_OF_TWO, **choice)
+    assert pipeline.quantize("digits", tmp_path, options).model.power_of_two
+    assert RunFolder.open(tmp_path).summary()["scales"] == RunFolder.open(tmp_path).config()["scales"] == "power-of-two"
+
+
+def test_powers_of_two_are_interrupted_and_resumed_as_such(tmp_path, monkeypatch):
+    monkeypatch.setattr("ilmpq.tune.LEAST_STEPS", 1)
+    monkeypatch.setattr("ilmpq.tune.MOST_STEPS", 3)
+    monkeypatch.setattr("ilmpq.tune.SAVE_SECONDS", -1)
+    options = replace(QUICK, effort=Effort.NORMAL, scales=Scales.POWER_OF_TWO)
+    pipeline.quantize("digits", tmp_path / "whole", options)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.quantize("digits", tmp_path / "run", options, reporter=Interrupting(9))
+    with pytest.raises(UsageError, match="another scales"):
+        pipeline.quantize("digits", tmp_path / "run", replace(options, scales=Scales.FREE), resume=True)
+    pipeline.quantize("digits", tmp_path / "run", options, resume=True)
+    assert model_bytes(tmp_path / "run") == model_bytes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("make", [residual_net, concat_net])
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.NORMAL])
+def test_powers_of_two_come_close_to_float_in_eight_bits(tmp_path, make, effort):
+    graph = make()
+    options = Options(effort=effort, ratio="fix8:100", act_bits="8", scales=Scales.POWER_OF_TWO)
+    x, model, _ = quantize_graph(graph, tmp_path, options)
+    assert model.power_of_two
+    exact, logits = float_logits(graph, x).flatten(1), Emulator(model)(x).flatten(1)
+    assert ((exact - logits) ** 2).mean() / exact.var() < 0.006  # steps are up to twice as long
+
+
+@pytest.mark.parametrize("scales", list(Scales))
+@pytest.mark.parametrize("effort", [Effort.FAST, Effort.NORMAL])
+def test_rows_of_any_size_have_multipliers_of_enough_bits(tmp_path, effort, scales, monkeypatch):
+    """What is chosen, and what distillation makes of it: lowering would refuse rows below the bound."""
+    graph = residual_net()
+    for values in graph.parameters.values():
+        for weight, size in zip(values.weight, np.geomspace(1, 1e-9, len(values.weight)), strict=True):
+            weight *= size
+    x, model, _ = quantize_graph(graph, tmp_path, Options(effort=effort, scales=scales))
+    monkeypatch.setattr("ilmpq.tune.RATES", {"step": 0.1, "scale": 0.5, "bias": 0.01})
+    monkeypatch.setattr("ilmpq.tune.LEAST_STEPS", 1)
+    monkeypatch.setattr("ilmpq.tune.MOST_STEPS", 10)
+    tuned = tune(graph, model, x, 1e12, 0, tmp_path / "state", Silent())
+    assert tuned.power_of_two == (scales is Scales.POWER_OF_TWO)
+    lower(tuned)
+    for found in (model, tuned):
+        for name, layer in found.layers.items():
+            least = least_row_scale(layer.rows.scale, found.input_scale(name), found.skip_scale(name))
+            assert layer.rows.scale.min() >= least
+
+
+def test_an_untaught_student_is_the_model_itself(tmp_path):
+    for scales in Scales:
+        _, model, _ = quantize_graph(residual_net(), tmp_path / scales.value, Options(scales=scales))
+        same = Student(model).result()
+        assert same.tensors == model.tensors
+        for name, layer in model.layers.items():
+            np.testing.assert_array_equal(same.layers[name].rows.scale, layer.rows.scale)
 
 
 def test_dead_rows_survive(tmp_path):

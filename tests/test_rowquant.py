@@ -12,6 +12,7 @@ from ilmpq.container import read_container, write_container
 from ilmpq.errors import InvariantError, ModelError
 from ilmpq.options import Options
 from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
+from ilmpq.scales import Scales
 from ilmpq.schemes import SCHEMES
 from ilmpq.storage import formats, layer_bits
 
@@ -88,6 +89,14 @@ def test_broken_rules_are_named(change, message):
         spoiled(random_model(), **change).verify()
 
 
+@pytest.mark.parametrize("scale", [0.0, float("inf"), 0.1])
+def test_a_tensors_scale_is_a_positive_float32(scale):
+    model = random_model()
+    tensors = {**model.tensors, "input": replace(model.tensors["input"], scale=scale)}
+    with pytest.raises(InvariantError, match="tensor input scale must be a positive float32"):
+        replace(model, tensors=tensors).verify()
+
+
 def test_a_bias_beyond_the_accumulator_is_named():
     model = random_model()
     layer = replace(model.layers["fc"], bias=np.full(5, 1e12, np.float32))
@@ -136,5 +145,5 @@ def test_newer_and_foreign_files_say_so(tmp_path):
 
 
 def test_options_survive_their_file():
-    options = Options(input_shape=(3, 8, 8), mean=(0.5, 0.5, 0.5), act_bits="4,fc=8")
+    options = Options(input_shape=(3, 8, 8), mean=(0.5, 0.5, 0.5), act_bits="4,fc=8", scales=Scales.POWER_OF_TWO)
     assert Options.from_dict(options.to_dict()) == options
