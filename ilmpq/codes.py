@@ -15,8 +15,9 @@ def to_codes(x: Tensor, tensor: TensorQuant) -> Tensor:
     """Round real values to stored codes, ties to even."""
     dtype = torch.int8 if tensor.format.signed else torch.uint8
     codes = torch.empty(x.shape, dtype=dtype)
+    scale = torch.tensor(tensor.scale)  # a true division in float32, as every other executor does it
     for image, out in zip(x, codes, strict=True):  # one image at a time: no second float copy of the whole
-        out.copy_((image * (1.0 / tensor.scale)).round_().clamp_(tensor.format.low, tensor.format.high))
+        out.copy_((image / scale).round_().clamp_(tensor.format.low, tensor.format.high))
     return codes
 
 

@@ -174,6 +174,63 @@ def evaluate(
 
 
 @app.command()
+def verify(
+    run: Run,
+    backend: Annotated[
+        str | None, typer.Option(help="only these, with commas: naive,onnxruntime,qonnx; default: all that are there")
+    ] = None,
+    val: Annotated[str | None, typer.Option(help="real images; default: those that the run was made with")] = None,
+    images: Annotated[int, typer.Option(help="at most so many inputs; slower backends take fewer")] = 256,
+    seed: Annotated[int, typer.Option(help="of the random inputs")] = 0,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prove that other executors compute the same integers; exit code 7 if one does not."""
+    from .backends import Name
+    from .console import Terminal, verdicts_table
+    from .options import choice
+    from .verify import check, verify_run
+
+    _use_threads(threads)
+    names = None if backend is None else [choice(Name, "--backend", part.strip()) for part in backend.split(",")]
+    with Terminal(quiet) as terminal:
+        verdicts = verify_run(run, val, images, names, seed, terminal)
+    if as_json:
+        _print_json({"backends": [v.to_dict() for v in verdicts]})
+    else:
+        _print(verdicts_table(verdicts))
+    check(verdicts)
+
+
+@app.command()
+def export(
+    run: Run,
+    form: Annotated[str, typer.Option("--format", help="qdq (standard ONNX) or qonnx (Quant nodes)")],
+    out: Annotated[Path | None, typer.Option(help="file to write; default RUN/export/model.FORMAT.onnx")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the quantized network as an ONNX file for other tools."""
+    from .export import EXPORTS, Format, describe, export_bytes, file_name
+    from .files import write_atomically
+    from .options import choice
+    from .runfolder import RunFolder
+
+    chosen = choice(Format, "--format", form)
+    program = RunFolder.open(run).program()
+    path = run / EXPORTS / file_name(chosen) if out is None else out
+    data = export_bytes(program, chosen)
+    write_atomically(path, data)
+    if as_json:
+        _print_json({"path": str(path), "format": chosen.value, "bytes": len(data)})
+    elif quiet:
+        print(printable(str(path)))
+    else:
+        print(f"{printable(str(path))}: {len(data):,} bytes, {describe(chosen)}")
+
+
+@app.command()
 def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
     """Show which tools are there, and what works without the missing ones."""
     from dataclasses import asdict

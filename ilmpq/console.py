@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from .graph import Graph, Node, Op
 from .results import Results, accuracy_drop
 from .rowquant import LayerQuant
 from .schemes import BY_IDENT
+from .verify import Verdict
 
 
 class _Screen(Console):
@@ -96,6 +98,20 @@ def layers_table(results: Results) -> Table:
     return table
 
 
+def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
+    """What `verify` found, one line per backend."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("backend", "images", "result", "top-1 same", "first difference"):
+        table.add_column(title, justify="right" if title in ("images", "top-1 same") else "left")
+    for v in verdicts:
+        result = (
+            "not installed" if v.exact is None else "exact" if v.exact else "close enough" if v.passed else "DIFFERS"
+        )
+        agreement = "" if v.agreement_top1 is None else f"{v.agreement_top1:.2f} %"
+        table.add_row(v.name, str(v.images), result, agreement, _name(str(v.first_difference or "")))
+    return table
+
+
 def totals(results: Results) -> str:
     """The lines below the table."""
     summary = results.summary()
@@ -125,7 +141,7 @@ def accuracy_lines(evaluation: Evaluation) -> list[str]:
     if drop is not None:
         lines.append(
             f"accuracy     {evaluation.accuracy_float:.2f} % float → {evaluation.accuracy_quantized:.2f} % quantized "
-            f"({round(-drop, 2) + 0.0:+.2f}), {evaluation.images:,} images, by float emulation"
+            f"({round(-drop, 2) + 0.0:+.2f}), {evaluation.images:,} images"
         )
     lines.append(f"to float     KL {evaluation.kl_to_float:.4f} nats, same answer for {evaluation.agreement:.2f} %")
     return lines

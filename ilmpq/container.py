@@ -26,11 +26,16 @@ _KEY = "ilmpq"
 
 
 def write_container(path: Path, kind: str, version: int, header: Mapping[str, Any], arrays: Arrays) -> None:
-    """Write the file in one step; equal contents give equal bytes."""
+    """Write the file in one step."""
+    write_atomically(path, container_bytes(kind, version, header, arrays))
+
+
+def container_bytes(kind: str, version: int, header: Mapping[str, Any], arrays: Arrays) -> bytes:
+    """The file as bytes; equal contents give equal bytes."""
     arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
     full = {"kind": kind, "version": version, **header}
     full["checksum"] = _checksum(full, arrays)
-    write_atomically(path, serialize(arrays, metadata={_KEY: json.dumps(full)}))
+    return serialize(arrays, metadata={_KEY: json.dumps(full)})
 
 
 def read_container(path: Path, kind: str, version: int) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

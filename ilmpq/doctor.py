@@ -18,7 +18,11 @@ NEEDED = (
     ("pillow", "image folders as data"),
     ("onnx", "loading of .onnx files"),
 )
-OPTIONAL = (("brevitas", "comparison by scripts/bench_ptq.py"),)
+OPTIONAL = (
+    ("onnxruntime", "verification of QDQ exports"),
+    ("qonnx", "verification of QONNX exports"),
+    ("brevitas", "comparison by scripts/bench_ptq.py"),
+)
 PROGRAMS = (
     ("vivado", "bitstreams (nothing in this version needs it)"),
     ("vitis_hls", "HLS synthesis (nothing in this version needs it)"),

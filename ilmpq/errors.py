@@ -36,6 +36,12 @@ class ToolMissing(IlmpqError):
     exit_code = 6
 
 
+class Mismatch(IlmpqError):
+    """Two executors of one program gave different integers."""
+
+    exit_code = 7
+
+
 class Interrupted(IlmpqError):
     """Ctrl-C, after which something was kept to go on with."""
 

@@ -1,4 +1,4 @@
-"""How good the quantized network is: accuracy, closeness to the float network, and error per layer."""
+"""How good the integer network is: accuracy, closeness to the float network, and error per layer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .emulate import Emulator, float_logits
+from .emulate import float_logits
 from .graph import Graph, Node
-from .rowquant import QuantModel
+from .integer import Executor
+from .program import Program
 
 Batch = tuple[NDArray[np.float32], NDArray[np.int64] | None]
 
@@ -56,13 +57,13 @@ class NoiseMeter:
 
 def evaluate(
     graph: Graph,
-    model: QuantModel,
+    program: Program,
     batches: Iterable[Batch],
     progress: Callable[[int], None] = lambda images: None,
     snr_images: int = 256,
 ) -> Evaluation:
-    """Run float and quantized network over `batches`; signal-to-noise is measured on the first `snr_images`."""
-    emulator = Emulator(model)
+    """Run float and integer network over `batches`; signal-to-noise is measured on the first `snr_images`."""
+    executor = Executor(program)
     meter = NoiseMeter()
     images = labelled = right_float = right_quantized = same = 0
     divergence = 0.0
@@ -77,11 +78,11 @@ def evaluate(
 
         def compare(node: Node, value: torch.Tensor, exact: dict[str, torch.Tensor] = exact) -> None:
             if node.weighted:
-                meter.add(node.name, exact.pop(node.name), value)
+                meter.add(node.name, exact.pop(node.name), value.float().mul_(program.scale(node.name)))
 
         reference = float_logits(graph, batch, remember if measure else None).flatten(1)
-        logits = emulator(batch, compare if measure else None).flatten(1)
-        log_p, log_q = reference.double().log_softmax(1), logits.double().log_softmax(1)
+        logits = executor.logits(batch, compare if measure else None).flatten(1)
+        log_p, log_q = reference.double().log_softmax(1), logits.log_softmax(1)
         divergence += float((log_p.exp() * (log_p - log_q)).sum())
         guess_float, guess = reference.argmax(1), logits.argmax(1)
         same += int((guess_float == guess).sum())

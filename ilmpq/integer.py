@@ -51,6 +51,7 @@ class Executor:
     @torch.no_grad()
     def __call__(self, codes: Tensor, observe: Callable[[Node, Tensor], None] | None = None) -> Tensor:
         """Integer logits (int64) of a batch of input codes; `observe` sees every node's codes."""
+        self._check(codes)
         graph = self.program.graph
         last = {source: node.name for node in graph.nodes for source in node.inputs}
         live: dict[str, Tensor] = {}
@@ -63,9 +64,18 @@ class Executor:
                     live.pop(source, None)
         return live[graph.output.name].long()
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Real logits of real images."""
-        return self(self.input_codes(images)).double() * self.program.logits_scale
+    def _check(self, codes: Tensor) -> None:
+        """That these are input codes of the network."""
+        expected = self.program.graph.input_shape
+        if codes.ndim != 4 or tuple(codes.shape[1:]) != expected or codes.dtype != torch.int8:
+            shape = "×".join(map(str, expected))
+            raise UsageError(f"input must be int8 codes of N×{shape}, not {codes.dtype} {tuple(codes.shape)}")
+        if codes.numel() and int(codes.min()) < -127:
+            raise UsageError("input codes must be from -127 to 127, but one is -128")
+
+    def logits(self, images: Tensor, observe: Callable[[Node, Tensor], None] | None = None) -> Tensor:
+        """Real logits (float64) of real images."""
+        return self(self.input_codes(images), observe).double() * self.program.logits_scale
 
     def _run(self, node: Node, inputs: list[Tensor]) -> Tensor:
         if node.op in MOVES:

@@ -19,7 +19,7 @@ from .errors import ModelError
 from .graph import Graph, Node, Op
 from .program import ACCUMULATOR, MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS, Arithmetic, Matrix, Program
 from .rowquant import QuantModel, TensorQuant
-from .scales import Scales
+from .scales import Scales, storable
 from .storage import groups
 
 MAX_SHIFT = 46  # v stays below 2^52: exact in float64 too
@@ -56,7 +56,7 @@ def _matrix(model: QuantModel, node: Node) -> Matrix:
     if np.abs(bias).max(initial=0) > ACCUMULATOR:
         raise ModelError(f"{node.name} bias does not fit int32 in steps of its accumulator")
     rows = layer.rows
-    return Matrix(rows.codes, rows.scheme, rows.scale, bias.astype(np.int32), layer.input_bits, layer.input_shift)
+    return Matrix(rows.codes, rows.scheme, bias.astype(np.int32), layer.input_bits, layer.input_shift)
 
 
 def _factors(model: QuantModel, node: Node) -> Doubles:
@@ -144,7 +144,7 @@ def _logits_scale(model: QuantModel, writers: Sequence[Node], matrices: Mapping[
     if model.power_of_two:
         finest = min(_finest_unit(model, n, f) for n, f in zip(writers, factors, strict=True))
         return float(Scales.POWER_OF_TWO.up(np.max([finest, largest / ACCUMULATOR, coarsest, LEAST_FLOAT32])))
-    return float(np.float32(max((largest or 1.0) / 2**LOGIT_BITS, coarsest, LEAST_FLOAT32)))
+    return storable(max((largest or 1.0) / 2**LOGIT_BITS, coarsest, LEAST_FLOAT32))
 
 
 def _finest_unit(model: QuantModel, node: Node, factors: Doubles) -> float:

@@ -16,6 +16,12 @@ from .program import Program
 Codes = NDArray[np.int64]
 
 
+def input_codes(program: Program, images: NDArray[np.float32]) -> Codes:
+    """What the host makes of normalised images."""
+    scale = np.float32(program.scale(program.graph.input.name))
+    return np.asarray(np.clip(np.rint(images / scale), -127, 127), np.int64)
+
+
 def run(program: Program, codes: Codes, observe: Callable[[Node, Codes], None] | None = None) -> Codes:
     """Integer logits of input codes N×C×H×W; `observe` sees every node's codes."""
     values: dict[str, Codes] = {}

@@ -1,9 +1,9 @@
 """The packed form of a layer's codes: each code in its scheme's bits, the rows of one scheme after another.
 
-    >>> import numpy as np
-    >>> codes = np.array([[1, -64, 0], [7, -7, 1]], np.int8)
-    >>> pack(codes, np.array([0, 1], np.uint8)).tobytes().hex()
-    'f1009701'
+>>> import numpy as np
+>>> codes = np.array([[1, -64, 0], [7, -7, 1]], np.int8)
+>>> pack(codes, np.array([0, 1], np.uint8)).tobytes().hex()
+'f1009701'
 """
 
 from __future__ import annotations

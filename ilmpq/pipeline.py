@@ -1,6 +1,6 @@
 """START HERE: the stages from a checkpoint to a RUN folder, in order.
 
-    load → calibrate → score → assign → quantize → evaluate
+    load → calibrate → score → assign → quantize → lower → evaluate
 
 The network is walked once, node by node, with the calibration images travelling through its float and its quantized
 form side by side; every layer is scored, assigned and quantized where the stream stands. Each finished layer is saved,
@@ -21,15 +21,17 @@ from .errors import AccuracyMissed, ModelError, UsageError
 from .evaluate import Evaluation, evaluate
 from .files import write_json
 from .job import Job, make_images, open_job, open_validation, validation_batch
+from .lower import lower
 from .options import Options
 from .plan import Plan, make_plan
 from .preprocess import Preprocess
+from .program import Program
 from .quantize import quantize_layer
 from .reporter import Reporter, Silent
 from .results import Results, evaluation_summary, save_results
 from .rowquant import LayerQuant, QuantModel
 from .rowsfile import LayerRows
-from .runfolder import FLOAT, MODEL, SUMMARY, RunFolder, Stopwatch
+from .runfolder import FLOAT, PROGRAM, SUMMARY, RunFolder, Stopwatch
 from .score import score_layer, wants_full_statistics
 from .storage import layer_bits
 from .tune import tune
@@ -61,9 +63,10 @@ def quantize(
             model, rows = quantize_layers(job, images, plan, run, reporter)
             macs, seed = job.options.settings.tune_macs, job.options.seed
             model = tune(job.graph, model, images, macs, seed, run.tuning_state, reporter)
-        evaluation = evaluate_on(job, model, images, reporter)
+        program = lower(model)
+        evaluation = evaluate_on(job, program, images, reporter)
         wall_seconds = time.monotonic() - started
-        results = Results(run.path, job, model, rows, evaluation, len(images), watch.cpu_seconds, wall_seconds)
+        results = Results(run.path, job, model, rows, program, evaluation, len(images), watch.cpu_seconds, wall_seconds)
         save_results(run, results)
     check_drop(results)
     return results
@@ -127,16 +130,16 @@ def quantize_layers(
     return model.verify(), rows
 
 
-def evaluate_on(job: Job, model: QuantModel, images: torch.Tensor, reporter: Reporter) -> Evaluation:
+def evaluate_on(job: Job, program: Program, images: torch.Tensor, reporter: Reporter) -> Evaluation:
     """Evaluate on the labelled set; without one, on the calibration images, for the layers' signal-to-noise only."""
     batch = validation_batch(job.graph)
     if job.validation is not None:
         for note in job.validation.notes:
             reporter.note(note)
         reporter.stage("evaluate", len(job.validation))
-        return evaluate(job.graph, model, job.validation.batches(batch), reporter.advance)
+        return evaluate(job.graph, program, job.validation.batches(batch), reporter.advance)
     parts = [(images[i : i + batch].numpy(), None) for i in range(0, min(len(images), SNR_IMAGES), batch)]
-    return evaluate(job.graph, model, parts)
+    return evaluate(job.graph, program, parts)
 
 
 def evaluate_run(
@@ -147,9 +150,9 @@ def evaluate_run(
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Measure a RUN folder on labelled images (by default those it was made with); updates its summary."""
     run = RunFolder.open(Path(path))
-    config, graph, model, summary = run.config(), run.graph(), run.model(), run.summary()
-    if graph.to_json() != model.graph.to_json():
-        raise ModelError(f"{path} must hold one network: its {FLOAT} and {MODEL} are of different ones")
+    config, graph, program, summary = run.config(), run.graph(), run.program(), run.summary()
+    if graph.to_json() != program.graph.to_json():
+        raise ModelError(f"{path} must hold one network: its {FLOAT} and {PROGRAM} are of different ones")
     spec = val or config.get("val")
     if not isinstance(spec, str):
         raise UsageError(f"{path} was made without labelled images: give some with --val")
@@ -157,7 +160,7 @@ def evaluate_run(
     for note in validation.notes:
         reporter.note(note)
     reporter.stage("evaluate", len(validation))
-    evaluation = evaluate(graph, model, validation.batches(validation_batch(graph)), reporter.advance)
+    evaluation = evaluate(graph, program, validation.batches(validation_batch(graph)), reporter.advance)
     summary |= evaluation_summary(evaluation, labelled=True)
     write_json(run.path / SUMMARY, summary)
     run.log(f"evaluate on {validation.description}: {evaluation}")

@@ -11,6 +11,7 @@ Max pools, flattening, subsampling and concatenation move codes. `docs/formats.m
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .container import read_container, write_container
+from .container import container_bytes, read_container
 from .errors import InvariantError, ModelError
+from .files import write_atomically
 from .graph import Graph, Op
 from .packing import pack, unpack
 from .rowquant import TensorQuant
+from .scales import is_power_of_two, storable
 from .schemes import BY_IDENT
 from .storage import WIDE, TensorFormat, formats, groups
 
@@ -47,14 +50,10 @@ class Arithmetic:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The integer weights of a layer: codes (rows × K), the rows' schemes, int32 biases, and how the input is read.
-
-    `scale` (what a row's code 1 is worth) computes nothing here; exports need it.
-    """
+    """The integer weights of a layer: codes (rows × K), the rows' schemes, int32 biases, and how the input is read."""
 
     codes: NDArray[np.int8]
     scheme: NDArray[np.uint8]
-    scale: NDArray[np.float32]
     bias: Int32
     input_bits: int
     input_shift: int
@@ -75,6 +74,22 @@ class Program:
         """How the output of a node is stored; None for logits."""
         return self.tensors.get(groups(self.graph)[name])
 
+    @property
+    def power_of_two(self) -> bool:
+        """Whether every scale is a power of two, so that requantization is shifts alone."""
+        stored = np.array([self.logits_scale, *(t.scale for t in self.tensors.values())])
+        return is_power_of_two(stored) and all(is_power_of_two(self.row_scale(name)) for name in self.matrices)
+
+    def scale(self, name: str) -> float:
+        """What code 1 of a node's output is worth."""
+        stored = self.tensor(name)
+        return self.logits_scale if stored is None else stored.scale
+
+    def row_scale(self, name: str) -> NDArray[np.float32]:
+        """What code 1 of each row of a layer is worth: what its multiplier makes of it, nothing else."""
+        a, seen = self.arithmetic[name], self.scale(self.graph[name].inputs[0]) * 2.0 ** self.matrices[name].input_shift
+        return (a.multiplier * (2.0**-a.shift * self.scale(name) / seen)).astype(np.float32)
+
     def seen(self, name: str) -> TensorFormat:
         """The format in which a layer's arrays see its input."""
         stored = self.tensor(self.graph[name].inputs[0])
@@ -89,10 +104,10 @@ class Program:
     def verify(self) -> Program:
         """Check every rule; `ModelError` names the layer whose accumulator could overflow."""
         self.graph.verify()
-        self._verify_tensors()
         computing = {n.name for n in self.graph.nodes if n.weighted or n.op is Op.AVG_POOL}
         if set(self.matrices) != {n.name for n in self.graph.weighted} or set(self.arithmetic) != computing:
             raise InvariantError("matrices and arithmetic must be those of the graph's layers and average pools")
+        self._verify_tensors()
         for name, matrix in self.matrices.items():
             self._verify_matrix(name, matrix)
         for name, arithmetic in self.arithmetic.items():
@@ -104,21 +119,21 @@ class Program:
         if {k: t.format for k, t in self.tensors.items()} != needed:
             raise InvariantError("tensors must be stored as the graph and its readers ask")
         for name, scale in {**{k: t.scale for k, t in self.tensors.items()}, "logits": self.logits_scale}.items():
-            if not (0 < scale < np.inf and float(np.float32(scale)) == scale):
-                raise InvariantError(f"tensor {name} scale must be a positive float32, not {scale}")
+            if not (0 < scale < np.inf and storable(scale) == scale):
+                raise InvariantError(
+                    f"tensor {name} scale must be positive and of at most 16 significant bits, not {scale}"
+                )
 
     def _verify_matrix(self, name: str, matrix: Matrix) -> None:
         rows, *columns = self.graph.weight_shape(self.graph[name])
-        shapes = {"codes": (rows, int(np.prod(columns))), "scheme": (rows,), "scale": (rows,), "bias": (rows,)}
-        types = {"codes": np.int8, "scheme": np.uint8, "scale": np.float32, "bias": np.int32}
+        shapes = {"codes": (rows, int(np.prod(columns))), "scheme": (rows,), "bias": (rows,)}
+        types = {"codes": np.int8, "scheme": np.uint8, "bias": np.int32}
         for label, shape in shapes.items():
             array: NDArray[Any] = getattr(matrix, label)
             if array.shape != shape or array.dtype != types[label]:
                 raise InvariantError(
                     f"{name} {label} must be {np.dtype(types[label])} {shape}, not {array.dtype} {array.shape}"
                 )
-        if not ((matrix.scale > 0) & np.isfinite(matrix.scale)).all():
-            raise InvariantError(f"{name} scales must be positive")
         for ident in np.unique(matrix.scheme):
             members = matrix.scheme == ident
             if int(ident) not in BY_IDENT or not BY_IDENT[int(ident)].holds(matrix.codes[members]).all():
@@ -151,12 +166,19 @@ class Program:
 
     def save(self, path: Path) -> None:
         """Write the file in one step (see `docs/formats.md`)."""
+        write_atomically(path, self.to_bytes())
+
+    def checksum(self) -> str:
+        """What identifies the program: SHA-256 of its file."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The program's file; the same program gives the same bytes."""
         arrays: dict[str, NDArray[Any]] = {f"{k}/multiplier": a.multiplier for k, a in self.arithmetic.items()}
         for name, m in self.matrices.items():
             arrays |= {
                 f"{name}/codes": pack(m.codes, m.scheme),
                 f"{name}/scheme": m.scheme,
-                f"{name}/scale": m.scale,
                 f"{name}/bias": m.bias,
             }
         numbers = ("shift", "low", "high", "skip_multiplier")
@@ -172,7 +194,7 @@ class Program:
             "logits_scale": self.logits_scale,
             "metadata": dict(self.metadata),
         }
-        write_container(path, KIND, VERSION, header, arrays)
+        return container_bytes(KIND, VERSION, header, arrays)
 
     @staticmethod
     def load(path: Path) -> Program:
@@ -184,7 +206,6 @@ class Program:
                 k: Matrix(
                     unpack(arrays[f"{k}/codes"], arrays[f"{k}/scheme"], int(np.prod(graph.weight_shape(graph[k])[1:]))),
                     arrays[f"{k}/scheme"],
-                    arrays[f"{k}/scale"],
                     arrays[f"{k}/bias"],
                     int(m["input_bits"]),
                     int(m["input_shift"]),

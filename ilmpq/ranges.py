@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .scales import Scales
+from .scales import Scales, storable
 from .storage import TensorFormat
 
 BINS = 4096
@@ -72,7 +72,7 @@ def choose_scale(histogram: Histogram, stored: TensorFormat, read: TensorFormat,
     shift = 0
     while shift < stored.bits - read.bits and stored.high * step / 2 ** (shift + 1) >= histogram.top:
         shift += 1
-    return float(np.float32(step / 2**shift))
+    return storable(step / 2**shift)
 
 
 def choose_shift(histogram: Histogram, scale: float, stored: TensorFormat, read: TensorFormat) -> int:

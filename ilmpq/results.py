@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import resource
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from . import __version__, demo
 from .evaluate import Evaluation
-from .files import write_json
+from .files import write_atomically, write_json
 from .graphfile import save_graph
 from .job import Job
+from .program import Program
 from .rowquant import QuantModel
 from .rowsfile import LayerRows, write_rows
-from .runfolder import CONFIG, FLOAT, MODEL, ROWS, SUMMARY, RunFolder
+from .runfolder import CONFIG, FLOAT, MODEL, PROGRAM, ROWS, SUMMARY, RunFolder
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,16 @@ class Results:
     job: Job
     model: QuantModel
     rows: dict[str, LayerRows]
+    program: Program
     evaluation: Evaluation
     images_calibration: int
     cpu_seconds: float
     wall_seconds: float
+
+    @cached_property
+    def program_bytes(self) -> bytes:
+        """The program's file: every parameter, packed."""
+        return self.program.to_bytes()
 
     @property
     def accuracy_drop(self) -> float | None:
@@ -74,7 +82,7 @@ class Results:
             "calibration": "synthetic" if self.job.images is None else options.calib,
             "average_weight_bits": round(model.average_weight_bits(), 4),
             "parameters_bytes_float": model.float_bytes(),
-            "parameters_bytes_packed": model.packed_bytes(),
+            "parameters_bytes_packed": len(self.program_bytes),
             "cpu_seconds": round(self.cpu_seconds, 3),
             "wall_seconds": round(self.wall_seconds, 3),
             "peak_memory_mb": round(peak_memory_mb(), 1),
@@ -109,7 +117,7 @@ def evaluation_summary(evaluation: Evaluation, labelled: bool) -> dict[str, Any]
         "kl_to_float": evaluation.kl_to_float if labelled else None,
         "agreement": evaluation.agreement if labelled else None,
         "images_evaluated": evaluation.images if labelled else 0,
-        "measured_by": "float emulation",
+        "measured_by": "integer executor",
         "snr_on": "labelled images" if labelled else "calibration images",
         "snr_db": evaluation.snr_db,
     }
@@ -123,6 +131,7 @@ def full_path(spec: str | None) -> str | None:
 def save_results(run: RunFolder, results: Results) -> None:
     """Write every file of the RUN folder, the summary last."""
     results.model.save(run.staging / MODEL)
+    write_atomically(run.staging / PROGRAM, results.program_bytes)
     save_graph(results.job.graph, run.staging / FLOAT)
     write_rows(run.staging / ROWS, results.rows)
     write_json(run.staging / CONFIG, results.config())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from .container import read_container, write_container
 from .errors import InvariantError, ModelError
 from .graph import Graph
-from .scales import is_power_of_two
+from .scales import is_power_of_two, storable
 from .schemes import BY_IDENT, Scheme
 from .storage import WIDE, TensorFormat, formats, groups
 
@@ -141,15 +141,6 @@ class QuantModel:
         codes = sum(q.rows.codes.size for q in self.layers.values())
         return sum(q.rows.bits() for q in self.layers.values()) / max(codes, 1)
 
-    def packed_bytes(self) -> int:
-        """Size of the parameters, packed: codes at their scheme's bits, and per row a scale, a bias and a scheme."""
-        total = 0
-        for layer in self.layers.values():
-            for scheme, members in layer.rows.schemes():
-                total += len(members) * -(-scheme.bits * layer.rows.codes.shape[1] // 8)
-            total += layer.rows.rows * (4 + 4 + 1)
-        return total
-
     def float_bytes(self) -> int:
         """Size of the same parameters (weights and biases) in float32."""
         return sum(4 * (q.rows.codes.size + q.bias.size) for q in self.layers.values())
@@ -175,8 +166,10 @@ class QuantModel:
         for name, tensor in self.tensors.items():
             if tensor.format != needed[name]:
                 raise InvariantError(f"tensor {name} must be {needed[name]}, not {tensor.format}")
-            if not (0 < tensor.scale < np.inf and float(np.float32(tensor.scale)) == tensor.scale):
-                raise InvariantError(f"tensor {name} scale must be a positive float32, not {tensor.scale}")
+            if not (0 < tensor.scale < np.inf and storable(tensor.scale) == tensor.scale):
+                raise InvariantError(
+                    f"tensor {name} scale must be positive and of at most 16 significant bits, not {tensor.scale}"
+                )
         for name, layer in self.layers.items():
             stored = self.tensor(self.graph[name].inputs[0]).format
             if layer.input_shift > stored.bits - min(layer.input_bits, stored.bits):

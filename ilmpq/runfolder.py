@@ -24,12 +24,13 @@ from .errors import IlmpqError, ModelError, UsageError
 from .files import PathKind, path_kind, write_json
 from .graph import Graph
 from .graphfile import load_graph
+from .program import Program
 from .quantize import LayerResult
 from .rowquant import QuantModel, RowQuant
 
-MODEL, FLOAT, ROWS = "model.safetensors", "float.safetensors", "rows.csv"
+MODEL, PROGRAM, FLOAT, ROWS = "model.safetensors", "program.safetensors", "float.safetensors", "rows.csv"
 SUMMARY, CONFIG, LOG = "summary.json", "config.json", "log.txt"
-_RESULTS = (MODEL, FLOAT, ROWS, CONFIG, SUMMARY)  # the summary last: a folder with one is whole
+_RESULTS = (MODEL, PROGRAM, FLOAT, ROWS, CONFIG, SUMMARY)  # the summary last: a folder with one is whole
 _PARTIAL, _STATE, _IMAGES, _CPU, _LOCK = ".partial", "state.json", "images.safetensors", "cpu.json", ".lock"
 _VERSION = 1
 
@@ -148,6 +149,9 @@ class RunFolder:
 
     def model(self) -> QuantModel:
         return QuantModel.load(self.path / MODEL)
+
+    def program(self) -> Program:
+        return Program.load(self.path / PROGRAM)
 
     def graph(self) -> Graph:
         return load_graph(self.path / FLOAT)

@@ -46,3 +46,18 @@ class Scales(StrEnum):
 def is_power_of_two(x: NDArray[np.floating]) -> bool:
     """Whether every number is 2 to a whole power."""
     return bool((np.frexp(x)[0] == 0.5).all())
+
+
+SIGNIFICANT_BITS = 16
+
+
+def storable(scale: float) -> float:
+    """The nearest number of at most 16 significant bits: what a stored tensor's scale must be.
+
+    An 8-bit code times such a scale is exact in float32, so that float executors break the same ties as integers.
+
+    >>> storable(0.1)
+    0.10000038146972656
+    """
+    mantissa, exponent = math.frexp(scale)
+    return math.ldexp(round(math.ldexp(mantissa, SIGNIFICANT_BITS)), exponent - SIGNIFICANT_BITS)

@@ -25,6 +25,7 @@ from .forward import Weights, forward
 from .graph import Graph, Node
 from .reporter import Reporter
 from .rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant, least_row_scale, whole_steps
+from .scales import storable
 from .storage import MOVES, TensorFormat, groups
 
 BATCH = 64
@@ -102,7 +103,7 @@ class Student(torch.nn.Module):
     def result(self) -> QuantModel:
         """The model as it stands."""
         bias = (self.bias * self.unit).detach()
-        tensors = {k: TensorQuant(t.format, self._step(k).item()) for k, t in self.model.tensors.items()}
+        tensors = {k: TensorQuant(t.format, storable(self._step(k).item())) for k, t in self.model.tensors.items()}
         layers = {}
         for name, layer in self.model.layers.items():
             rows = self.rows_of[name]

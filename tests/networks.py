@@ -6,7 +6,7 @@ import numpy as np
 
 from ilmpq.graph import Graph, Node, Op, Window
 from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
-from ilmpq.scales import Scales
+from ilmpq.scales import Scales, storable
 from ilmpq.schemes import SCHEMES
 from ilmpq.storage import formats, groups, layer_bits
 
@@ -75,7 +75,7 @@ def random_model(rng: np.random.Generator, power_of_two: bool = False) -> QuantM
     bits = layer_bits(graph, int(rng.integers(4, 9)))
     stored = formats(graph, bits)
     of = groups(graph)
-    tensors = {k: TensorQuant(f, float(allowed.up(rng.uniform(0.5, 2) / f.high))) for k, f in stored.items()}
+    tensors = {k: TensorQuant(f, storable(float(allowed.up(rng.uniform(0.5, 2) / f.high)))) for k, f in stored.items()}
     layers = {}
     for node in graph.weighted:
         rows, *columns = graph.weight_shape(node)

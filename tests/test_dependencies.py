@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ilmpq"
 LAYERS = (
     {"errors"},
-    {"schemes", "ratio", "files", "reporter", "container", "scales"},
-    {"graph", "storage", "rowquant", "graphfile"},
+    {"schemes", "ratio", "files", "reporter", "container", "scales", "packing"},
+    {"graph", "storage", "rowquant", "graphfile", "program"},
     {
         "forward",
         "codes",
@@ -24,17 +24,22 @@ LAYERS = (
         "score",
         "quantize",
         "evaluate",
+        "lower",
+        "integer",
+        "naive",
     },
     {"rowsfile", "runfolder", "tune", "canonical", "zoo", "load", "preprocess", "data", "synthesize", "demo"},
-    {"job", "plan", "results"},
+    {"job", "plan", "results", "export_graph", "export"},
+    {"backends", "verify"},
     {"pipeline", "console", "inspection", "doctor"},
     {"commands"},
     {"cli"},
 )
 HOMES = {
     "brevitas": set(),
-    "onnx": {"load_onnx", "onnx_program", "onnx_fold", "onnx_ops", "onnx_graph"},
-    "qonnx": set(),
+    "onnx": {"load_onnx", "onnx_program", "onnx_fold", "onnx_ops", "onnx_graph", "export", "export_graph", "backends"},
+    "onnxruntime": {"backends"},
+    "qonnx": {"backends"},
     "finn": set(),
     "pynq": set(),
     "accel": set(),
@@ -53,6 +58,9 @@ TORCH_FREE = {
     "graphfile",
     "assign",
     "scales",
+    "packing",
+    "program",
+    "naive",
 }
 
 
