@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test bench accuracy clean
+.PHONY: help demo test nightly bench accuracy clean
 
 help:
 	@echo "make demo      environment, then quantize the embedded digits network"
 	@echo "make test      environment, then style, types, tests, executed documentation"
+	@echo "make nightly   the long form of the random tests: 500 networks"
 	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
 	@echo "make accuracy  the accuracy table; DATA=folder with the CIFAR-10 files"
 	@echo "make clean     remove the environment and everything built"
@@ -27,6 +28,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python scripts/check.py
+
+nightly: $(STAMP)
+	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py
 
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'

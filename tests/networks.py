@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
 from ilmpq.graph import Graph, Node, Op, Window
@@ -9,6 +11,8 @@ from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
 from ilmpq.scales import Scales, storable
 from ilmpq.schemes import SCHEMES
 from ilmpq.storage import formats, groups, layer_bits
+
+NETWORKS = 500 if os.environ.get("ILMPQ_NIGHTLY") else 50  # `make nightly`
 
 
 def random_graph(rng: np.random.Generator) -> Graph:

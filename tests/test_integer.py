@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import concat_net, residual_net
-from networks import random_model
+from networks import NETWORKS, random_model
 from test_pipeline import quantize_graph
 
 from ilmpq import naive
@@ -29,7 +29,7 @@ NETS = [(make, bits) for make in (residual_net, concat_net) for bits in ("4", "8
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=NETWORKS, deadline=None)
 def test_the_reference_equals_the_naive_executor_on_every_integer(seed, power_of_two):
     rng = np.random.default_rng(seed)
     program = lower(random_model(rng, power_of_two))
@@ -122,7 +122,7 @@ def test_a_wrong_input_is_told_what_was_expected(run):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=NETWORKS, deadline=None)
 def test_with_powers_of_two_requantization_is_shifts_alone(seed):
     model = random_model(np.random.default_rng(seed), power_of_two=True)
     assert model.power_of_two
