@@ -1,0 +1,274 @@
+"""What each MAC array costs on a 7-series device: Yosys on every configuration, results in `hw/syn/baseline.json`.
+
+    python scripts/synthesise.py                      # what is new or whose sources changed, then the table
+    python scripts/synthesise.py --only pot3 --tk 32  # some configurations
+    python scripts/synthesise.py --check --tk 16      # synthesise again; exit code 1 if a cost grew by more than 2 %
+
+LUTs are cells: LUT1 … LUT6, a LUT6_2 once, inverters and LUTs used as memory too. Depth is the longest path between
+registers or ports in LUTs; carry chains on it are counted apart, a chain of any length once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RTL = ROOT / "hw" / "rtl"
+TEMPLATE = ROOT / "hw" / "syn" / "synth_array.ys"
+BASELINE = ROOT / "hw" / "syn" / "baseline.json"
+GROWTH_ALLOWED = 1.02
+
+# The array, its file list, and the rows and positions it is measured with (packed DSPs need two of each).
+ARRAYS: dict[str, tuple[str, int, int]] = {
+    "pot3_array": ("lut_arrays.f", 1, 1),
+    "pot4_array": ("lut_arrays.f", 1, 1),
+    "fixed4_lut_array": ("lut_arrays.f", 1, 1),
+    "fixed3_lut_array": ("lut_arrays.f", 1, 1),
+    "ternary_lut_array": ("lut_arrays.f", 1, 1),
+    "fixed8_lut_array": ("lut_arrays.f", 1, 1),
+    "fixed4_dsp_array": ("dsp_arrays.f", 2, 2),
+    "fixed8_dsp_array": ("dsp_arrays.f", 2, 2),
+}
+LUTS_OF_CELL = {
+    **{f"LUT{n}": 1 for n in range(1, 7)},
+    "LUT6_2": 1,
+    "INV": 1,
+    "SRL16E": 1,
+    "SRLC32E": 1,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM32X1D": 2,
+    "RAM64X1D": 2,
+    "RAM128X1D": 4,
+    "RAM256X1S": 4,
+}
+WIRES = {"MUXF7", "MUXF8", "CARRY4", "BUFG"}  # logic that is not a LUT
+
+
+@dataclass(frozen=True)
+class Config:
+    """One array with its parameters."""
+
+    array: str
+    lanes: int
+    act_bits: int
+    acc_bits: int
+    rows: int
+    positions: int
+
+    @property
+    def key(self) -> str:
+        return (
+            f"{self.array} TK={self.lanes} ACT={self.act_bits} ACC={self.acc_bits} ROWS={self.rows} TP={self.positions}"
+        )
+
+    @property
+    def macs(self) -> int:
+        return self.lanes * self.rows * self.positions
+
+    def script(self, json_file: Path) -> str:
+        """The Yosys commands that synthesise it."""
+        files = [RTL / line for line in source_names(self.array)]
+        parameters = {
+            "TK": self.lanes, "ACT_BITS": self.act_bits, "ACC_BITS": self.acc_bits, "ROWS": self.rows, "TP": self.positions
+        }  # fmt: skip
+        filled = {
+            "FILES": " ".join(map(str, files)),
+            "PARAMETERS": " ".join(f"-set {name} {value}" for name, value in parameters.items()),
+            "TOP": self.array,
+            "JSON": str(json_file),
+        }
+        return re.sub(r"@([A-Z]+)@", lambda found: filled[found[1]], TEMPLATE.read_text())
+
+
+def source_names(array: str) -> list[str]:
+    lines = (RTL / ARRAYS[array][0]).read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("//")]
+
+
+def fingerprint(config: Config, version: str) -> str:
+    """Changes with the sources, the script's template and the tool."""
+    texts = [
+        version,
+        config.key,
+        TEMPLATE.read_text(),
+        *((RTL / name).read_text() for name in source_names(config.array)),
+    ]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def yosys_version() -> str:
+    return subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout.split(" (")[0].strip()
+
+
+def synthesise(config: Config, version: str) -> dict[str, Any]:
+    """Runs Yosys and counts."""
+    with tempfile.TemporaryDirectory() as folder:
+        netlist_file = Path(folder) / "netlist.json"
+        script = Path(folder) / "synth.ys"
+        script.write_text(config.script(netlist_file))
+        run = subprocess.run(["yosys", "-q", str(script)], capture_output=True, text=True)
+        if run.returncode:
+            raise SystemExit(f"{config.key}: yosys must succeed, not say:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
+        modules = json.loads(netlist_file.read_text())["modules"]
+    cells = next(m for m in modules.values() if m.get("attributes", {}).get("top"))["cells"].values()
+    counts: dict[str, int] = {}
+    for cell in cells:
+        counts[cell["type"]] = counts.get(cell["type"], 0) + 1
+    unknown = [
+        t for t in counts if t not in LUTS_OF_CELL and t not in WIRES and not t.startswith(("FD", "DSP48", "RAMB"))
+    ]
+    if unknown:
+        raise SystemExit(f"{config.key}: cells must be ones this script can count, not {', '.join(unknown)}")
+    lut = sum(LUTS_OF_CELL.get(kind, 0) * n for kind, n in counts.items())
+    ff, dsp = (sum(n for kind, n in counts.items() if kind.startswith(prefix)) for prefix in ("FD", "DSP48"))
+    depth, chains = longest_path(list(cells))
+    return {
+        **asdict(config),
+        "macs": config.macs,
+        "lut": lut,
+        "ff": ff,
+        "carry4": counts.get("CARRY4", 0),
+        "dsp": dsp,
+        "bram": sum(n for kind, n in counts.items() if kind.startswith("RAMB")),
+        "lut_per_mac": round(lut / config.macs, 3),
+        "ff_per_mac": round(ff / config.macs, 3),
+        "carry4_per_mac": round(counts.get("CARRY4", 0) / config.macs, 3),
+        "depth_luts": depth,
+        "depth_chains": chains,
+        "cells": dict(sorted(counts.items())),
+        "fingerprint": fingerprint(config, version),
+    }
+
+
+def arcs(cell: dict[str, Any]) -> Iterator[tuple[int, int, int, int]]:
+    """(net in, net out, LUTs, chains) of each way through a combinational cell."""
+    kind, pins = cell["type"], cell["connections"]
+    outputs = [p for p, way in cell["port_directions"].items() if way == "output"]
+    inputs = [p for p, way in cell["port_directions"].items() if way == "input"]
+    for target, source in itertools.product(outputs, inputs):
+        if kind == "LUT6_2" and not lut6_2_depends(cell["parameters"]["INIT"], pins, target, int(source[1])):
+            continue
+        chained = int(kind == "CARRY4" and source != "CI")
+        for net_in, net_out in itertools.product(pins[source], pins[target]):
+            if isinstance(net_in, int) and isinstance(net_out, int):
+                yield net_in, net_out, int(kind in LUTS_OF_CELL), chained
+
+
+def lut6_2_depends(init: str, pins: dict[str, list[Any]], target: str, pin: int) -> bool:
+    """Whether an output of a LUT6_2 depends on an input, the others that are constant taken into account."""
+    table = init[::-1]
+    if target == "O5" and pin == 5:
+        return False
+    for index in range(32 if target == "O5" else 64):
+        constants_hold = all(
+            str(pins[f"I{n}"][0]) == str(index >> n & 1) for n in range(6) if n != pin and pins[f"I{n}"][0] in ("0", "1")
+            if not (target == "O5" and n == 5)
+        )  # fmt: skip
+        if constants_hold and table[index] != table[index ^ (1 << pin)]:
+            return True
+    return False
+
+
+def longest_path(cells: list[dict[str, Any]]) -> tuple[int, int]:
+    """Most LUTs and most carry chains on a path between registers, DSPs or ports."""
+    following: dict[int, list[tuple[int, int, int]]] = {}
+    waiting: dict[int, int] = {}
+    for cell in cells:
+        if cell["type"] in LUTS_OF_CELL or cell["type"] in WIRES:
+            for net_in, net_out, luts, chains in arcs(cell):
+                following.setdefault(net_in, []).append((net_out, luts, chains))
+                waiting[net_out] = waiting.get(net_out, 0) + 1
+    best = {net: (0, 0) for net in following if net not in waiting}
+    ready = list(best)
+    deepest = (0, 0)
+    while ready:
+        net = ready.pop()
+        for net_out, luts, chains in following.get(net, []):
+            old = best.get(net_out, (0, 0))
+            best[net_out] = (max(old[0], best[net][0] + luts), max(old[1], best[net][1] + chains))
+            waiting[net_out] -= 1
+            if not waiting[net_out]:
+                ready.append(net_out)
+                deepest = (max(deepest[0], best[net_out][0]), max(deepest[1], best[net_out][1]))
+    if any(waiting.values()):
+        raise SystemExit("a netlist must have no combinational loop")
+    return deepest
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as Markdown, per MAC."""
+    head = "| array | lanes | act bits | rows × positions | LUT/MAC | FF/MAC | CARRY4/MAC | MAC/DSP | depth: LUTs + chains |"
+    lines = [head, "|---|" + "---:|" * (head.count("|") - 2)]
+    for r in sorted(results, key=lambda r: (list(ARRAYS).index(r["array"]), r["act_bits"], r["lanes"], r["rows"])):
+        packed = f"{r['macs'] / r['dsp']:.2f}" if r["dsp"] else "–"
+        lines.append(
+            f"| `{r['array']}` | {r['lanes']} | {r['act_bits']} | {r['rows']} × {r['positions']} | {r['lut_per_mac']:.2f} | "
+            f"{r['ff_per_mac']:.2f} | {r['carry4_per_mac']:.2f} | {packed} | {r['depth_luts']} + {r['depth_chains']} |"
+        )
+    return "\n".join(lines)
+
+
+def numbers(text: str) -> list[int]:
+    return [int(n) for n in text.split(",")]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="arrays whose names contain this")
+    parser.add_argument("--tk", type=numbers, default=[8, 16, 32, 64], help="lanes, for example 16,32")
+    parser.add_argument("--act-bits", type=numbers, default=[4, 5, 8])
+    parser.add_argument("--acc-bits", type=numbers, default=[32])
+    parser.add_argument("--rows", type=int, help="rows instead of each array's own")
+    parser.add_argument("--tp", type=int, help="positions instead of each array's own")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--check", action="store_true", help="compare with the baseline instead of writing it")
+    args = parser.parse_args()
+
+    configs = [
+        Config(array, lanes, act_bits, acc_bits, args.rows or rows, args.tp or positions)
+        for array, (_, rows, positions) in ARRAYS.items()
+        if args.only in array and (RTL / f"{array}.sv").exists()
+        for act_bits, acc_bits, lanes in itertools.product(args.act_bits, args.acc_bits, args.tk)
+    ]
+    version = yosys_version()
+    known = json.loads(BASELINE.read_text())["results"] if BASELINE.exists() else {}
+    todo = [c for c in configs if args.check or known.get(c.key, {}).get("fingerprint") != fingerprint(c, version)]
+    fresh: dict[str, dict[str, Any]] = {}
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for config, result in zip(todo, pool.map(lambda c: synthesise(c, version), todo), strict=True):
+            fresh[config.key] = result
+            print(
+                f"{len(fresh)}/{len(todo)} {config.key}: {result['lut_per_mac']} LUT/MAC", file=sys.stderr, flush=True
+            )
+            if not args.check:
+                flags = next(line for line in TEMPLATE.read_text().splitlines() if line.startswith("synth_xilinx"))
+                stored = {"yosys": version, "flags": flags, "results": dict(sorted((known | fresh).items()))}
+                BASELINE.write_text(json.dumps(stored, indent=1) + "\n")
+    print(table([(known | fresh)[c.key] for c in configs]))
+    if not args.check:
+        return 0
+    grown = [
+        f"{key} {cost} must be at most {GROWTH_ALLOWED * known[key][cost]:.1f}, not {result[cost]}"
+        for key, result in fresh.items()
+        for cost in ("lut", "ff", "carry4", "dsp", "bram")
+        if key in known and result[cost] > GROWTH_ALLOWED * known[key][cost]
+    ]
+    print("\n".join(grown) or "no cost grew by more than 2 %")
+    return 1 if grown else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
