@@ -1,0 +1,246 @@
+"""SystemVerilog modules as Python objects: Verilator makes a shared library of a module, ctypes steps its clock.
+
+A module has one clock `clk_i`. Its other ports are named with their widths; values are Python integers or, for many
+cycles at once, arrays of 32-bit words. Libraries are kept by a checksum of everything that went into them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilmpq.errors import ToolMissing
+
+Words = NDArray[np.uint32]
+CACHE = Path.home() / ".cache" / "ilmpq" / "verilated"
+FLAGS = ("--cc", "-sv", "-O3", "--x-assign", "fast", "--noassert", "-Wno-fatal", "--prefix", "Vtop")
+COMPILE = ("g++", "-std=c++17", "-O1", "-fPIC", "-pthread")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module to simulate: its name, source files in order, parameters, and the widths of its ports in bits."""
+
+    name: str
+    sources: tuple[Path, ...]
+    inputs: Mapping[str, int]
+    outputs: Mapping[str, int]
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    defines: tuple[str, ...] = ()
+
+
+def read_file_list(path: Path) -> tuple[Path, ...]:
+    """The sources that a `.f` file beside them names; lines of comment are skipped."""
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    return tuple(path.parent / line for line in lines if line and not line.startswith("//"))
+
+
+def words(bits: int) -> int:
+    """32-bit words that hold so many bits."""
+    return -(-bits // 32)
+
+
+def pack_fields(values: NDArray[np.integer], bits: int) -> Words:
+    """Rows of fields of `bits` bits, the first in the lowest bits, as rows of 32-bit words.
+
+    >>> pack_fields(np.array([[1, -1, 2]]), 4)
+    array([[754]], dtype=uint32)
+    """
+    flat = values.reshape(len(values), -1)
+    mask = (1 << bits) - 1
+    unsigned = (flat.astype(np.int64) & mask).astype("<u8").view(np.uint8).reshape(*flat.shape, 8)
+    each = np.unpackbits(unsigned, axis=2, count=bits, bitorder="little").reshape(len(flat), -1)
+    packed = np.packbits(each, axis=1, bitorder="little")
+    padded = np.zeros((len(flat), 4 * words(bits * flat.shape[1])), np.uint8)
+    padded[:, : packed.shape[1]] = packed
+    return padded.view("<u4").astype(np.uint32)
+
+
+def unpack_fields(packed: Words, bits: int, count: int) -> NDArray[np.int64]:
+    """The inverse of `pack_fields`, for `count` signed fields a row."""
+    raw = np.ascontiguousarray(packed.astype("<u4")).view(np.uint8)
+    each = np.unpackbits(raw, axis=1, count=bits * count, bitorder="little").reshape(len(packed), count, bits)
+    wide = np.zeros((len(packed), count, 64), np.uint8)
+    wide[:, :, :bits] = each
+    wide[:, :, bits:] = each[:, :, -1:]
+    return np.packbits(wide, axis=2, bitorder="little").view("<i8")[:, :, 0].astype(np.int64)
+
+
+class Simulation:
+    """A running module. `run` drives many cycles from arrays; `step` one cycle from integers."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self._library = ctypes.CDLL(str(_library(module)))
+        self._library.make.restype = ctypes.c_void_p
+        self._handle = ctypes.c_void_p(self._library.make())
+        self._in = sum(words(b) for b in module.inputs.values())
+        self._out = sum(words(b) for b in module.outputs.values())
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            self._library.drop(self._handle)
+
+    def run(self, inputs: Mapping[str, Words]) -> dict[str, Words]:
+        """One clock cycle per row: every input port's words (cycles × words); the outputs after each rising edge."""
+        cycles = len(next(iter(inputs.values())))
+        given = np.concatenate([inputs[name].reshape(cycles, -1) for name in self.module.inputs], axis=1)
+        given = np.ascontiguousarray(given, np.uint32)
+        assert given.shape[1] == self._in, f"{self.module.name}: {given.shape[1]} words for {self._in}"
+        found = np.zeros((cycles, self._out), np.uint32)
+        pointer = ctypes.POINTER(ctypes.c_uint32)
+        self._library.run(
+            self._handle, ctypes.c_long(cycles), given.ctypes.data_as(pointer), found.ctypes.data_as(pointer)
+        )
+        edges = np.cumsum([0] + [words(b) for b in self.module.outputs.values()])
+        return {name: found[:, edges[i] : edges[i + 1]] for i, name in enumerate(self.module.outputs)}
+
+    def step(self, **inputs: int) -> dict[str, int]:
+        """One clock cycle; ports that are not named are 0. Outputs are as they stand before the rising edge.
+
+        So an output that depends on an input in the same cycle (a `ready`) is seen with that input.
+        """
+        rows = {name: _as_words(inputs.get(name, 0), bits) for name, bits in self.module.inputs.items()}
+        given = np.concatenate(list(rows.values()))
+        found = np.zeros(self._out, np.uint32)
+        pointer = ctypes.POINTER(ctypes.c_uint32)
+        self._library.step(self._handle, given.ctypes.data_as(pointer), found.ctypes.data_as(pointer))
+        result, start = {}, 0
+        for name, bits in self.module.outputs.items():
+            result[name] = int.from_bytes(found[start : start + words(bits)].astype("<u4").tobytes(), "little")
+            start += words(bits)
+        return result
+
+
+def _as_words(value: int, bits: int) -> Words:
+    size = words(bits)
+    return np.frombuffer((value & ((1 << 32 * size) - 1)).to_bytes(4 * size, "little"), "<u4").astype(np.uint32)
+
+
+def _driver(module: Module) -> str:
+    """C++ between the flat words and the module's ports."""
+    given, found, at = [], [], 0
+    for name, bits in module.inputs.items():
+        given.append(f"    put(top->{name}, in + {at}, {words(bits)});")
+        at += words(bits)
+    at = 0
+    for name, bits in module.outputs.items():
+        found.append(f"    get(top->{name}, out + {at}, {words(bits)});")
+        at += words(bits)
+    return "\n".join(
+        [
+            '#include "Vtop.h"',
+            "#include <cstring>",
+            "template <typename P> void put(P& port, const uint32_t* w, int n) {",
+            "    port = P(n > 1 ? uint64_t(w[1]) << 32 | w[0] : w[0]);",
+            "}",
+            "template <std::size_t N> void put(VlWide<N>& port, const uint32_t* w, int) {",
+            "    for (std::size_t i = 0; i < N; i++) port[i] = w[i];",
+            "}",
+            "template <typename P> void get(const P& port, uint32_t* w, int n) {",
+            "    w[0] = uint32_t(port);",
+            "    if (n > 1) w[1] = uint32_t(uint64_t(port) >> 32);",
+            "}",
+            "template <std::size_t N> void get(const VlWide<N>& port, uint32_t* w, int) {",
+            "    for (std::size_t i = 0; i < N; i++) w[i] = port[i];",
+            "}",
+            "static void set(Vtop* top, const uint32_t* in) {",
+            *given,
+            "}",
+            "static void read(Vtop* top, uint32_t* out) {",
+            *found,
+            "}",
+            'extern "C" void* make() { return new Vtop; }',
+            'extern "C" void drop(Vtop* top) { top->final(); delete top; }',
+            "static void edge(Vtop* top) { top->clk_i = 1; top->eval(); }",
+            "static void low(Vtop* top) { top->clk_i = 0; top->eval(); }",
+            'extern "C" void step(Vtop* top, const uint32_t* in, uint32_t* out) {',
+            "    set(top, in); low(top); read(top, out); edge(top);",
+            "}",
+            'extern "C" void run(Vtop* top, long cycles, const uint32_t* in, uint32_t* out) {',
+            f"    for (long i = 0; i < cycles; i++, in += {sum(words(b) for b in module.inputs.values())}, "
+            f"out += {sum(words(b) for b in module.outputs.values())}) {{",
+            "        set(top, in); low(top); edge(top); read(top, out);",
+            "    }",
+            "}",
+            "",
+        ]
+    )
+
+
+def _checksum(module: Module) -> str:
+    digest = hashlib.sha256(f"{_version()}{FLAGS}{COMPILE}{module}{_driver(module)}".encode())
+    for source in module.sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _version() -> str:
+    program = shutil.which("verilator")
+    if program is None:
+        raise ToolMissing("verilator is missing: `make hw-tools` installs it (Debian: apt-get install verilator)")
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+
+
+def _library(module: Module) -> Path:
+    """The shared library of a module, built unless it lies in the cache."""
+    path = CACHE / f"{module.name}-{_checksum(module)}.so"
+    if not path.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            built = _build(module, Path(folder))
+            staged = path.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(built, staged)
+            os.replace(staged, path)
+    return path
+
+
+def _build(module: Module, folder: Path) -> Path:
+    parameters = [f"-G{name}={value}" for name, value in module.parameters.items()]
+    defines = [f"+define+{name}" for name in module.defines]
+    includes = [f"-I{directory}" for directory in sorted({str(s.parent) for s in module.sources})]
+    _call(
+        ["verilator", *FLAGS, "--Mdir", str(folder), "--top-module", module.name, *parameters, *defines, *includes]
+        + [str(s) for s in module.sources],
+        module.name,
+    )
+    (folder / "driver.cpp").write_text(_driver(module))
+    root = _verilator_root()
+    include = ["-I", str(folder), "-I", f"{root}/include", "-I", f"{root}/include/vltstd"]
+    library = folder / "module.so"
+    sources = sorted(str(p) for p in folder.glob("*.cpp"))
+    _call([*COMPILE, "-shared", *include, *sources, str(_runtime(root)), "-o", str(library)], module.name)
+    return library
+
+
+def _runtime(root: str) -> Path:
+    """Verilator's own runtime, compiled once."""
+    path = CACHE / f"runtime-{hashlib.sha256((_version() + str(COMPILE)).encode()).hexdigest()[:16]}.o"
+    if not path.exists():
+        staged = path.with_suffix(f".{os.getpid()}")
+        include = ["-I", f"{root}/include", "-I", f"{root}/include/vltstd"]
+        parts = ("-include", f"{root}/include/verilated.cpp", "-x", "c++", f"{root}/include/verilated_threads.cpp")
+        _call([*COMPILE, *include, *parts, "-c", "-o", str(staged)], "verilator's runtime")
+        os.replace(staged, path)
+    return path
+
+
+def _verilator_root() -> str:
+    done = subprocess.run(["verilator", "--getenv", "VERILATOR_ROOT"], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _call(command: Sequence[str], what: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolMissing(f"{what}: {command[0]} failed:\n{(done.stderr or done.stdout)[-3000:]}")
