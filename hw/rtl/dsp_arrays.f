@@ -1,0 +1,13 @@
+// Fixed4 and Fixed8 arrays on DSPs; relative to hw/rtl
+dsp_packing.sv
+lut_pair.sv
+carry_chain.sv
+ternary_adder.sv
+delay_line.sv
+dsp48e1_mac.sv
+sum_tree.sv
+accumulator.sv
+dsp_column.sv
+dsp_array.sv
+fixed4_dsp_array.sv
+fixed8_dsp_array.sv

@@ -1,0 +1,75 @@
+// Fixed4 weights (-7 ... 7) on DSP48E1s: 4 products per DSP with 4-, 5- and 6-bit activations, 2 with 7 and 8 bits.
+//
+// | products | activations | bit positions of the fields | products summed before a field is split |
+// |---|---|---|---|
+// | 4 | 4 bits | 0, 10 (row), 20 (position), 30; activations on A, offset | 8 |
+// | 4 | 5 bits | 0, 11 (position), 21 (row), 32 | 2 |
+// | 4 | 6 bits | the same | 1 |
+// | 2 | 4 to 8 bits, two rows | 0, 21 | any number |
+// | 2 | 4 to 8 bits, one row, two positions | 0, 24 - ACT_BITS; activations on A, offset | a chain of 32 |
+//
+// acc_o = sum of code * activation - correction, per pass; correction = 2^(ACT_BITS-1) * (sum of the row's codes) where the
+// table says "offset", else 0. Lane codes (4 bits, two's complement): the code; in the second row of a pair (all but the
+// table's last line) code - (first row's code < 0). LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT).
+module fixed4_dsp_array #(
+  // output channels; even, unless PRODUCTS is 2 and TP is even
+  parameter int ROWS     = 2,
+  // products added per cycle and output
+  parameter int TK       = 16,
+  // output positions; even, unless PRODUCTS is 2 and ROWS is even
+  parameter int TP       = 2,
+  // bits of the unsigned activations, 4 to 8
+  parameter int ACT_BITS = 4,
+  parameter int ACC_BITS = 32,
+  // products per DSP: 4 needs ACT_BITS <= 6, even ROWS and even TP; 2 needs even ROWS or even TP
+  parameter int PRODUCTS = (ACT_BITS <= 6) ? 4 : 2,
+  // DSPs in a cascade: a divisor of TK. A longer chain needs fewer LUTs and more flip-flops
+  parameter int CHAIN    = (TK <= 32) ? TK : 32,
+  // DSPs between two registers of the cascade
+  parameter int STAGE    = 2,
+  // products summed before a narrow field is split; a smaller number is allowed
+  parameter int SEGMENT  = (PRODUCTS == 2) ? CHAIN : (ACT_BITS == 4) ? 8 : (ACT_BITS == 5) ? 2 : 1,
+  // only in tests that must fail: products too many per segment, bits too few below the top field
+  parameter int UNSAFE_PRODUCTS = 0,
+  parameter int UNSAFE_BITS     = 0
+) (
+  input  logic                        clk_i,
+  // 0 freezes everything
+  input  logic                        en_i,
+  // first step of a frame
+  input  logic                        clear_i,
+  // first step of a second pass: acc <- 2^ACT_BITS * acc + sum
+  input  logic                        shift_i,
+  // [position][lane]
+  input  logic [TP*TK*ACT_BITS-1:0]   act_i,
+  // [row][lane]
+  input  logic [ROWS*TK*4-1:0]        weight_i,
+  // [row][position]
+  output logic [ROWS*TP*ACC_BITS-1:0] acc_o
+);
+  localparam int LANE_BITS = 4;
+  localparam int LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT + UNSAFE_PRODUCTS);
+  localparam bit PAIR_ROWS = (PRODUCTS == 4) || (ROWS % 2 == 0);
+  localparam bit PAIR_POSITIONS = (PRODUCTS == 4) || !PAIR_ROWS;
+  localparam bit ON_A_ACTIVATIONS = (PRODUCTS == 4) ? (ACT_BITS == 4) : !PAIR_ROWS;
+
+  if (PRODUCTS == 4 && (ACT_BITS > 6 || ROWS % 2 != 0 || TP % 2 != 0)) begin : g_bad_four
+    $error("fixed4_dsp_array with 4 products per DSP needs even ROWS, even TP and ACT_BITS <= 6; set PRODUCTS to 2");
+  end
+  if (PRODUCTS == 2 && ROWS % 2 != 0 && TP % 2 != 0) begin : g_bad_two
+    $error("fixed4_dsp_array needs even ROWS or even TP");
+  end
+  if (ACT_BITS < 4 || ACT_BITS > 8 || PRODUCTS != 2 && PRODUCTS != 4) begin : g_bad_bits
+    $error("fixed4_dsp_array ACT_BITS must be 4 to 8, PRODUCTS 2 or 4");
+  end
+
+  dsp_array #(
+    .ROWS(ROWS), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WEIGHT_BITS(LANE_BITS),
+    .PAIR_ROWS(PAIR_ROWS), .PAIR_POSITIONS(PAIR_POSITIONS), .ON_A_ACTIVATIONS(ON_A_ACTIVATIONS),
+    .STEP_ROW((PRODUCTS == 4 && ACT_BITS == 4) ? 10 : 21),
+    .STEP_POSITION((PRODUCTS == 2) ? 24 - ACT_BITS : (ACT_BITS == 4) ? 20 : 11),
+    .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
+  ) array (
+    .clk_i, .en_i, .clear_i, .shift_i, .act_i, .weight_i, .acc_o
+  );
+endmodule
