@@ -61,7 +61,7 @@ class PowerOfTwoLane(LutLane):
         lane = exponent | (codes < 0) << self.exponent_bits
         if self.lane_bits > self.exponent_bits + 1:
             lane |= ((exponent == 5) | (exponent == 6)) << (self.exponent_bits + 1)
-        return lane.astype(np.uint8)
+        return np.asarray(lane, dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class SignMagnitudeLane(LutLane):
         size = np.abs(codes.astype(np.int16))
         if np.any(size >= 2 ** (self.lane_bits - 1)):
             raise ValueError(f"{self.module} codes must be at most {2 ** (self.lane_bits - 1) - 1} in size")
-        return (size | (codes < 0) << (self.lane_bits - 1)).astype(np.uint8)
+        return np.asarray(size | (codes < 0) << (self.lane_bits - 1), dtype=np.uint8)
 
 
 POT3 = PowerOfTwoLane("pot3_array", lane_bits=3, exponent_bits=2)

@@ -18,7 +18,7 @@ module fixed4_lut_array #(
   // bits of a lane code: {negate, magnitude}
   localparam int LANE_BITS = MAGNITUDE_BITS + 1,
   // enabled cycles from act_i to the acc_o that contains it
-  localparam int LATENCY = 2 + lut_array_pkg::tree_levels((TK + 1) / 2) + lut_array_pkg::weighted_levels(MAGNITUDE_BITS)
+  localparam int LATENCY = lut_array_pkg::latency(MAGNITUDE_BITS, 1, (TK + 1) / 2, 2 * (2 ** ACT_BITS - 1))
 ) (
   input  logic                         clk_i,
   input  logic                         en_i,

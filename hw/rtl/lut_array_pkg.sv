@@ -1,36 +1,21 @@
 // Sizes and latencies that the LUT arrays and whoever balances them must agree on.
 package lut_array_pkg;
 
-  // Words left after one level of ternary adders: three become one; two at the very end become one.
-  function automatic int words_after_level(input int words);
-    words_after_level = (words == 2) ? 1 : words / 3 + words % 3;
-  endfunction
-
-  // Levels (registers) of an `adder_tree` over that many words.
-  function automatic int tree_levels(input int words);
-    int left;
-    left = words;
-    tree_levels = 0;
-    while (left > 1) begin
-      left = words_after_level(left);
-      tree_levels = tree_levels + 1;
-    end
-  endfunction
-
   // Bits of an unsigned number that reaches `limit`.
   function automatic int bits_for(input int limit);
     bits_for = $clog2(limit + 1);
   endfunction
 
-  // Levels of a `weighted_sum` of that many words.
-  function automatic int weighted_levels(input int words);
-    int left;
-    left = words;
-    weighted_levels = 0;
-    while (left > 1) begin
-      left = (left + 2) / 3;
-      weighted_levels = weighted_levels + 1;
-    end
+  // Bits of Σ_g 2^(g·step) · Σ words[g], with `words` words of at most `limit` in each group.
+  function automatic int sum_width(input int groups, input int step, input int words, input int limit);
+    sum_width = bits_for(words * limit * ((2 ** (groups * step) - 1) / (2 ** step - 1)));
+  endfunction
+
+  // Enabled cycles of an array whose products, that many words, go through a register, a `heap_sum` and an accumulator.
+  function automatic int latency(input int groups, input int step, input int words, input int limit);
+    latency = 2 + bit_heap_pkg::levels(
+      bit_heap_pkg::of_words(groups, words, bits_for(limit), step), sum_width(groups, step, words, limit)
+    );
   endfunction
 
 endpackage

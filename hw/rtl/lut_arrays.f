@@ -1,12 +1,13 @@
+bit_heap_pkg.sv
 lut_array_pkg.sv
 lut_pair.sv
 lut_single.sv
 carry_chain.sv
-ternary_adder.sv
+ternary_chain.sv
 pair_adder.sv
 delay_line.sv
-adder_tree.sv
-weighted_sum.sv
+bit_heap.sv
+heap_sum.sv
 frame_accumulator.sv
 pot3_product.sv
 pot3_array.sv

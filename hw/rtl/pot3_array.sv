@@ -16,7 +16,7 @@ module pot3_array #(
   // bits of a lane code: {negate, shift[1:0]}, shift 3 is the weight 0
   localparam int LANE_BITS = 3,
   // enabled cycles from act_i to the acc_o that contains it
-  localparam int LATENCY = 2 + lut_array_pkg::tree_levels(TK)
+  localparam int LATENCY = lut_array_pkg::latency(1, 1, TK, 4 * (2 ** ACT_BITS - 1))
 ) (
   input  logic                         clk_i,
   input  logic                         en_i,
@@ -32,7 +32,7 @@ module pot3_array #(
 
   localparam int PRODUCT_BITS = ACT_BITS + 2;
   localparam int PRODUCT_LIMIT = 4 * (2 ** ACT_BITS - 1);
-  localparam int SUM_BITS = lut_array_pkg::bits_for(TK * PRODUCT_LIMIT);
+  localparam int SUM_BITS = lut_array_pkg::sum_width(1, 1, TK, PRODUCT_LIMIT);
 
   logic clear, shift;
   delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
@@ -48,7 +48,7 @@ module pot3_array #(
         );
       end
       always_ff @(posedge clk_i) if (en_i) products_q <= products;
-      adder_tree #(.WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) tree (.clk_i, .en_i, .words_i(products_q), .sum_o(sum));
+      heap_sum #(.WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) adder (.clk_i, .en_i, .words_i(products_q), .sum_o(sum));
       frame_accumulator #(.SUM_WIDTH(SUM_BITS), .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS)) accumulator (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );

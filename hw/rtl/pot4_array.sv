@@ -1,7 +1,7 @@
 // PoT4 weights (0, ±1, ±2, … ±64) times unsigned activations in LUTs: ROWS × TP sums of TK products per cycle.
 //
-// 4-bit activations take one `pot4_product` per lane, 8-bit ones two, whose products are added in trees of their own;
-// widths between take a `pot4_wide_product`. A negative weight complements the activation, so that
+// 4-bit activations take one `pot4_product` per lane, 8-bit ones two (one per nibble); widths between take a
+// `pot4_wide_product`. A negative weight complements the activation, so that
 //   acc_o = Σ weight·act + correction, modulo 2^ACC_BITS, with the row's constant
 //   correction = (2^ACT_BITS - 1) · Σ |negative weights|, times 2^ACT_BITS + 1 for two passes.
 module pot4_array #(
@@ -20,7 +20,7 @@ module pot4_array #(
   // pieces of an activation: two nibbles of 8 bits, else all of it
   localparam int PIECES = (ACT_BITS == 8) ? 2 : 1,
   // enabled cycles from act_i to the acc_o that contains it
-  localparam int LATENCY = 2 + lut_array_pkg::tree_levels(TK) + lut_array_pkg::weighted_levels(PIECES)
+  localparam int LATENCY = lut_array_pkg::latency(PIECES, 4, TK, 64 * (2 ** (ACT_BITS / PIECES) - 1))
 ) (
   input  logic                         clk_i,
   input  logic                         en_i,
@@ -37,38 +37,34 @@ module pot4_array #(
   localparam int PIECE_ACT_BITS = ACT_BITS / PIECES;
   localparam int PRODUCT_BITS = PIECE_ACT_BITS + 6;
   localparam int PRODUCT_LIMIT = 64 * (2 ** PIECE_ACT_BITS - 1);
-  localparam int PIECE_LIMIT = TK * PRODUCT_LIMIT;
-  localparam int PIECE_BITS = lut_array_pkg::bits_for(PIECE_LIMIT);
-  localparam int SUM_BITS = lut_array_pkg::bits_for(PIECE_LIMIT * (PIECES == 1 ? 1 : 17));
+  localparam int SUM_BITS = lut_array_pkg::sum_width(PIECES, 4, TK, PRODUCT_LIMIT);
 
   logic clear, shift;
   delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
 
   for (genvar r = 0; r < ROWS; r++) begin : g_row
     for (genvar p = 0; p < TP; p++) begin : g_position
-      logic [PIECES*PIECE_BITS-1:0] piece_sums;
+      logic [PIECES*TK*PRODUCT_BITS-1:0] products, products_q;
       logic [SUM_BITS-1:0] sum;
       for (genvar n = 0; n < PIECES; n++) begin : g_piece
-        logic [TK*PRODUCT_BITS-1:0] products, products_q;
         for (genvar k = 0; k < TK; k++) begin : g_lane
           logic [LANE_BITS-1:0] code;
           logic [PIECE_ACT_BITS-1:0] act;
           logic [PRODUCT_BITS-1:0] product;
           assign code = weight_i[(r*TK+k)*LANE_BITS+:LANE_BITS];
           assign act = act_i[(p*TK+k)*ACT_BITS+n*PIECE_ACT_BITS+:PIECE_ACT_BITS];
-          assign products[k*PRODUCT_BITS+:PRODUCT_BITS] = product;
+          assign products[(n*TK+k)*PRODUCT_BITS+:PRODUCT_BITS] = product;
           if (PIECE_ACT_BITS == 4) begin : g_nibble
             pot4_product multiplier (.code_i(code), .act_i(act), .product_o(product));
           end else begin : g_wide
             pot4_wide_product #(.ACT_BITS(PIECE_ACT_BITS)) multiplier (.code_i(code), .act_i(act), .product_o(product));
           end
         end
-        always_ff @(posedge clk_i) if (en_i) products_q <= products;
-        adder_tree #(.WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) tree (
-          .clk_i, .en_i, .words_i(products_q), .sum_o(piece_sums[n*PIECE_BITS+:PIECE_BITS])
-        );
       end
-      weighted_sum #(.WORDS(PIECES), .WORD_LIMIT(PIECE_LIMIT), .STEP(4)) pieces (.clk_i, .en_i, .words_i(piece_sums), .sum_o(sum));
+      always_ff @(posedge clk_i) if (en_i) products_q <= products;
+      heap_sum #(.GROUPS(PIECES), .STEP(4), .WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) adder (
+        .clk_i, .en_i, .words_i(products_q), .sum_o(sum)
+      );
       frame_accumulator #(.SUM_WIDTH(SUM_BITS), .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS)) accumulator (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );

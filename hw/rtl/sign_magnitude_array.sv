@@ -1,7 +1,7 @@
 // Sign-magnitude weights of any width times unsigned activations in LUTs, one plane of ternary digits per magnitude bit.
 //
 // weight = Σ_j 2^j · (±magnitude[j]). In each plane two lanes are gated, complemented and added by one `pair_adder` (one
-// LUT per bit for both), a tree adds the pairs, and a `weighted_sum` the planes. A negative weight complements the
+// LUT per bit for both); a `heap_sum` adds all pairs. A negative weight complements the
 // activation, so that
 //   acc_o = Σ weight·act + correction, modulo 2^ACC_BITS, with the row's constant
 //   correction = (2^ACT_BITS - 1) · Σ |negative weights|, times 2^ACT_BITS + 1 for two passes.
@@ -21,7 +21,7 @@ module sign_magnitude_array #(
   // bits of a lane code: {negate, magnitude}
   localparam int LANE_BITS = MAGNITUDE_BITS + 1,
   // enabled cycles from act_i to the acc_o that contains it
-  localparam int LATENCY = 2 + lut_array_pkg::tree_levels((TK + 1) / 2) + lut_array_pkg::weighted_levels(MAGNITUDE_BITS)
+  localparam int LATENCY = lut_array_pkg::latency(MAGNITUDE_BITS, 1, (TK + 1) / 2, 2 * (2 ** ACT_BITS - 1))
 ) (
   input  logic                         clk_i,
   input  logic                         en_i,
@@ -41,19 +41,16 @@ module sign_magnitude_array #(
   localparam int PAIRS = (TK + 1) / 2;
   localparam int PAIR_LIMIT = 2 * (2 ** ACT_BITS - 1);
   localparam int PAIR_BITS = ACT_BITS + 1;
-  localparam int PLANE_LIMIT = PAIRS * PAIR_LIMIT;
-  localparam int PLANE_BITS = lut_array_pkg::bits_for(PLANE_LIMIT);
-  localparam int SUM_BITS = lut_array_pkg::bits_for(PLANE_LIMIT * (2 ** MAGNITUDE_BITS - 1));
+  localparam int SUM_BITS = lut_array_pkg::sum_width(MAGNITUDE_BITS, 1, PAIRS, PAIR_LIMIT);
 
   logic clear, shift;
   delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
 
   for (genvar r = 0; r < ROWS; r++) begin : g_row
     for (genvar p = 0; p < TP; p++) begin : g_position
-      logic [MAGNITUDE_BITS*PLANE_BITS-1:0] plane_sums;
+      logic [MAGNITUDE_BITS*PAIRS*PAIR_BITS-1:0] pairs, pairs_q;
       logic [SUM_BITS-1:0] sum;
       for (genvar j = 0; j < MAGNITUDE_BITS; j++) begin : g_plane
-        logic [PAIRS*PAIR_BITS-1:0] pairs, pairs_q;
         for (genvar q = 0; q < PAIRS; q++) begin : g_pair
           // With an odd number of lanes the last has no partner.
           localparam int A = 2 * q;
@@ -63,16 +60,13 @@ module sign_magnitude_array #(
             .a_i(act_i[(p*TK+A)*ACT_BITS+:ACT_BITS]),
             .enable_b_i((A == B) ? 1'b0 : weight_i[(r*TK+B)*LANE_BITS+j]), .negate_b_i(weight_i[(r*TK+B)*LANE_BITS+MAGNITUDE_BITS]),
             .b_i(act_i[(p*TK+B)*ACT_BITS+:ACT_BITS]),
-            .sum_o(pairs[q*PAIR_BITS+:PAIR_BITS])
+            .sum_o(pairs[(j*PAIRS+q)*PAIR_BITS+:PAIR_BITS])
           );
         end
-        always_ff @(posedge clk_i) if (en_i) pairs_q <= pairs;
-        adder_tree #(.WORDS(PAIRS), .WORD_LIMIT(PAIR_LIMIT)) tree (
-          .clk_i, .en_i, .words_i(pairs_q), .sum_o(plane_sums[j*PLANE_BITS+:PLANE_BITS])
-        );
       end
-      weighted_sum #(.WORDS(MAGNITUDE_BITS), .WORD_LIMIT(PLANE_LIMIT), .STEP(1)) planes (
-        .clk_i, .en_i, .words_i(plane_sums), .sum_o(sum)
+      always_ff @(posedge clk_i) if (en_i) pairs_q <= pairs;
+      heap_sum #(.GROUPS(MAGNITUDE_BITS), .STEP(1), .WORDS(PAIRS), .WORD_LIMIT(PAIR_LIMIT)) adder (
+        .clk_i, .en_i, .words_i(pairs_q), .sum_o(sum)
       );
       frame_accumulator #(.SUM_WIDTH(SUM_BITS), .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS)) accumulator (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
