@@ -9,13 +9,16 @@ module bit_heap #(
   parameter int SUM_WIDTH = 8,
   localparam int BITS = bit_heap_pkg::base(HEIGHTS, bit_heap_pkg::COLUMNS)
 ) (
+  // verilator lint_off UNUSEDSIGNAL
+  // (by a heap that is a sum already)
   input  logic                 clk_i,
   input  logic                 en_i,
+  // verilator lint_on UNUSEDSIGNAL
   input  logic [BITS-1:0]      heap_i,
   output logic [SUM_WIDTH-1:0] sum_o
 );
   localparam int CHAINS = bit_heap_pkg::chains(HEIGHTS);
-  localparam int LAST_START = bit_heap_pkg::last_adder_start(HEIGHTS);
+  localparam int LAST_START = bit_heap_pkg::last_adder_start(HEIGHTS, SUM_WIDTH);
 
   if (CHAINS > 0) begin : g_level
     localparam logic [bit_heap_pkg::COLUMNS*bit_heap_pkg::FIELD-1:0] NEXT = bit_heap_pkg::next_heights(HEIGHTS, SUM_WIDTH);
@@ -32,7 +35,9 @@ module bit_heap #(
       localparam int EXTRA = bit_heap_pkg::base(HEIGHTS, FIRST + 1) - bit_heap_pkg::height(BEFORE, FIRST) + 3;
       logic [WIDTH-1:0] a, b, c;
       logic top;
-      logic [WIDTH+1:0] sum;
+      // verilator lint_off UNUSEDSIGNAL
+      logic [WIDTH+1:0] sum;  // zero above SUM_WIDTH
+      // verilator lint_on UNUSEDSIGNAL
       for (genvar i = 0; i < WIDTH; i++) begin : g_column
         localparam int FROM = bit_heap_pkg::base(HEIGHTS, FIRST + i + 1) - bit_heap_pkg::height(BEFORE, FIRST + i);
         assign {c[i], b[i], a[i]} = heap_i[FROM+:3];
@@ -58,38 +63,34 @@ module bit_heap #(
     always_ff @(posedge clk_i) if (en_i) next_q <= next;
     bit_heap #(.HEIGHTS(NEXT), .SUM_WIDTH(SUM_WIDTH)) rest (.clk_i, .en_i, .heap_i(next_q), .sum_o);
   end else begin : g_last
-    logic [SUM_WIDTH-1:0] a, b, c;
-    for (genvar i = 0; i < SUM_WIDTH; i++) begin : g_column
-      localparam int COUNT = bit_heap_pkg::height(HEIGHTS, i);
-      localparam int FROM = bit_heap_pkg::base(HEIGHTS, i);
-      if (COUNT > 0) begin : g_a
-        assign a[i] = heap_i[FROM];
-      end else begin : g_no_a
-        assign a[i] = 1'b0;
-      end
-      if (COUNT > 1) begin : g_b
-        assign b[i] = heap_i[FROM+1];
-      end else begin : g_no_b
-        assign b[i] = 1'b0;
-      end
-      if (COUNT > 2) begin : g_c
-        assign c[i] = heap_i[FROM+2];
-      end else begin : g_no_c
-        assign c[i] = 1'b0;
+    // Columns with a single bit below the last adder are already bits of the sum.
+    localparam int ADDED = SUM_WIDTH - LAST_START;
+    logic [SUM_WIDTH-1:0] sum;
+    for (genvar i = 0; i < SUM_WIDTH - ADDED; i++) begin : g_single
+      if (bit_heap_pkg::height(HEIGHTS, i) > 0) begin : g_bit
+        assign sum[i] = heap_i[bit_heap_pkg::base(HEIGHTS, i)];
+      end else begin : g_zero
+        assign sum[i] = 1'b0;
       end
     end
-    if (LAST_START >= SUM_WIDTH) begin : g_done
-      assign sum_o = a;
+    if (ADDED == 0) begin : g_done
+      assign sum_o = sum;
     end else begin : g_adder
-      localparam int WIDTH = SUM_WIDTH - LAST_START;
-      logic [SUM_WIDTH-1:0] sum, sum_q;
-      ternary_chain #(.WIDTH(WIDTH), .SUM_WIDTH(WIDTH)) chain (
-        .a_i(a[LAST_START+:WIDTH]), .b_i(b[LAST_START+:WIDTH]), .c_i(c[LAST_START+:WIDTH]), .extra_i(1'b0), .top_i(1'b0),
-        .sum_o(sum[LAST_START+:WIDTH])
-      );
-      if (LAST_START > 0) begin : g_low
-        assign sum[LAST_START-1:0] = a[LAST_START-1:0];
+      logic [2:0] column[ADDED];
+      logic [ADDED-1:0] a, b, c;
+      logic [SUM_WIDTH-1:0] sum_q;
+      for (genvar i = 0; i < ADDED; i++) begin : g_column
+        localparam int COUNT = bit_heap_pkg::height(HEIGHTS, LAST_START + i);
+        if (COUNT > 0) begin : g_bits
+          assign column[i] = 3'(heap_i[bit_heap_pkg::base(HEIGHTS, LAST_START+i)+:COUNT]);
+        end else begin : g_zero
+          assign column[i] = '0;
+        end
+        assign {c[i], b[i], a[i]} = column[i];
       end
+      ternary_chain #(.WIDTH(ADDED), .SUM_WIDTH(ADDED)) chain (
+        .a_i(a), .b_i(b), .c_i(c), .extra_i(1'b0), .top_i(1'b0), .sum_o(sum[LAST_START+:ADDED])
+      );
       always_ff @(posedge clk_i) if (en_i) sum_q <= sum;
       assign sum_o = sum_q;
     end

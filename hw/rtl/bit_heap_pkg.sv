@@ -92,10 +92,10 @@ package bit_heap_pkg;
     for (int c = 0; c < columns; c++) next_heights[FIELD*c+:FIELD] = FIELD'(height(made, c) + height(left, c));
   endfunction
 
-  // Where no column has more than three bits one last adder, from the lowest column with two, gives the sum.
-  function automatic int last_adder_start(input logic [COLUMNS*FIELD-1:0] heights);
+  // Where no column has more than three bits one last adder, from the lowest column with two (else `columns`), gives the sum.
+  function automatic int last_adder_start(input logic [COLUMNS*FIELD-1:0] heights, input int columns);
     last_adder_start = 0;
-    while (last_adder_start < COLUMNS && height(heights, last_adder_start) < 2) last_adder_start = last_adder_start + 1;
+    while (last_adder_start < columns && height(heights, last_adder_start) < 2) last_adder_start = last_adder_start + 1;
   endfunction
 
   // Levels (registers) until the sum.
@@ -107,7 +107,7 @@ package bit_heap_pkg;
       now = next_heights(now, columns);
       levels = levels + 1;
     end
-    if (last_adder_start(now) < COLUMNS) levels = levels + 1;
+    if (last_adder_start(now, columns) < columns) levels = levels + 1;
   endfunction
 
 endpackage

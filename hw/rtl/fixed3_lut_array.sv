@@ -17,8 +17,10 @@ module fixed3_lut_array #(
   localparam int MAGNITUDE_BITS = 2,
   // bits of a lane code: {negate, magnitude}
   localparam int LANE_BITS = MAGNITUDE_BITS + 1,
-  // enabled cycles from act_i to the acc_o that contains it
+  // enabled cycles from act_i to the acc_o that contains it, for whoever balances arrays
+  // verilator lint_off UNUSEDPARAM
   localparam int LATENCY = lut_array_pkg::latency(MAGNITUDE_BITS, 1, (TK + 1) / 2, 2 * (2 ** ACT_BITS - 1))
+  // verilator lint_on UNUSEDPARAM
 ) (
   input  logic                         clk_i,
   input  logic                         en_i,

@@ -62,6 +62,8 @@ module pot4_product (
     .o5_o(product_o[8]), .o6_o(product_o[9])
   );
 `else
+  logic unused_tall;
+  assign unused_tall = code_i[4];
   logic [3:0] act;
   assign act = act_i ^ {4{code_i[3]}};
   assign product_o = (code_i[2:0] == 3'd7) ? '0 : {6'b0, act} << code_i[2:0];

@@ -13,6 +13,8 @@ module pot4_wide_product #(
   input  logic [ACT_BITS-1:0] act_i,
   output logic [ACT_BITS+5:0] product_o
 );
+  logic unused_tall;
+  assign unused_tall = code_i[4];
 `ifdef SYNTHESIS
   localparam int TOP = ACT_BITS + 5;
 
