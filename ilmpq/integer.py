@@ -7,7 +7,8 @@ of two, and rounding to even are exact.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,6 @@ class Executor:
         assert tensor is not None
         return to_codes(images, tensor)
 
-    @torch.no_grad()
     def __call__(self, codes: Tensor, observe: Callable[[Node, Tensor], None] | None = None) -> Tensor:
         """Integer logits (int64) of a batch of input codes; `observe` sees every node's codes."""
         self._check(codes)
@@ -56,7 +56,7 @@ class Executor:
         last = {source: node.name for node in graph.nodes for source in node.inputs}
         live: dict[str, Tensor] = {}
         for node in graph.nodes:
-            live[node.name] = codes if node.op is Op.INPUT else self._run(node, [live[i] for i in node.inputs])
+            live[node.name] = codes if node.op is Op.INPUT else self.run_node(node, [live[i] for i in node.inputs])
             if observe is not None:
                 observe(node, live[node.name])
             for source in node.inputs:
@@ -77,41 +77,64 @@ class Executor:
         """Real logits (float64) of real images."""
         return self(self.input_codes(images), observe).double() * self.program.logits_scale
 
-    def _run(self, node: Node, inputs: list[Tensor]) -> Tensor:
+    def run_node(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
+        """A node's codes, or int64 logits, from the codes of its inputs."""
+        with _exact_arithmetic():
+            return self._run(node, inputs)
+
+    def before_rounding(self, node: Node, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """A computing node's outputs in steps, not yet rounded or clamped, and the sums of their terms' sizes."""
+        with _exact_arithmetic():
+            sizes = [x.abs() if x.dtype == torch.uint8 else x.short().abs() for x in inputs]
+            return self._scaled(node, inputs), self._scaled(node, sizes, size=True)
+
+    def _run(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         if node.op in MOVES:
-            return run_before_clip(node, [x.float() for x in inputs] if inputs[0].dtype != torch.int64 else inputs).to(
-                inputs[0].dtype
-            )
-        if node.op is Op.AVG_POOL:
-            return self._finish(node, average_pool_sum(node, inputs[0].double()), None)
-        weight = self._weights[node.name]
+            x = [i if i.dtype == torch.int64 else i.float() for i in inputs]
+            return run_before_clip(node, x).to(inputs[0].dtype)
+        a, stored = self.program.arithmetic[node.name], self.program.tensor(node.name)
+        codes = self._scaled(node, inputs).round_().clamp_(a.low, a.high)
+        return codes.long() if stored is None else codes.to(torch.int8 if stored.format.signed else torch.uint8)
+
+    def _scaled(self, node: Node, inputs: Sequence[Tensor], size: bool = False) -> Tensor:
+        """v / 2^shift in float64, exactly; with `size`, of the weights' and biases' absolute values."""
+        a: Arithmetic = self.program.arithmetic[node.name]
+        acc = average_pool_sum(node, inputs[0].double()) if node.op is Op.AVG_POOL else self._sum(node, inputs[0], size)
+        multiplier = torch.from_numpy(a.multiplier).double()
+        if node.op is not Op.AVG_POOL:
+            multiplier = multiplier.view(_per_row(acc))
+        elif len(multiplier) > 1:
+            multiplier = multiplier.view(acc.shape[2:])
+        v = acc.mul_(multiplier)
+        if node.skip is not None:
+            v += inputs[1].double() * a.skip_multiplier
+        return v.mul_(2.0**-a.shift)
+
+    def _sum(self, node: Node, x: Tensor, size: bool) -> Tensor:
+        """Convolution or matrix product with bias."""
+        weight, bias = self._weights[node.name], self._biases[node.name]
+        if size:
+            weight, bias = weight.abs(), bias.abs()
         stored = self.program.tensor(node.inputs[0])
         assert stored is not None
-        matrix = self.program.matrices[node.name]
-        seen = read_codes(inputs[0], stored.format, self.program.seen(node.name), matrix.input_shift).to(weight.dtype)
-        shape = (1, -1, 1, 1) if node.op is Op.CONV else (1, -1)
-        if node.op is Op.CONV:
+        shift = self.program.matrices[node.name].input_shift
+        seen = read_codes(x, stored.format, self.program.seen(node.name), shift).to(weight.dtype)
+        if node.op is Op.LINEAR:
+            acc = F.linear(seen, weight)
+        else:
             assert node.window is not None
             top, left, bottom, right = node.window.pad
             padded = F.pad(seen, (left, right, top, bottom))
             acc = F.conv2d(padded, weight, None, node.window.stride, 0, node.window.dilation, node.groups)
-        else:
-            acc = F.linear(seen, weight)
-        return self._finish(node, acc.double() + self._biases[node.name].view(shape), inputs[1] if node.skip else None)
+        return acc.double() + bias.view(_per_row(acc))
 
-    def _finish(self, node: Node, acc: Tensor, skip: Tensor | None) -> Tensor:
-        """Requantize sums to codes, or to int64 logits."""
-        a: Arithmetic = self.program.arithmetic[node.name]
-        multiplier = torch.from_numpy(a.multiplier).double()
-        if node.op is Op.AVG_POOL:
-            factor = multiplier.view(acc.shape[2:]) if len(multiplier) > 1 else multiplier
-        else:
-            factor = multiplier.view((1, -1, 1, 1) if acc.ndim == 4 else (1, -1))
-        v = acc.mul_(factor)
-        if skip is not None:
-            v += skip.double() * a.skip_multiplier
-        v = v.mul_(2.0**-a.shift).round_().clamp_(a.low, a.high)
-        stored = self.program.tensor(node.name)
-        if stored is None:
-            return v.long()
-        return v.to(torch.int8 if stored.format.signed else torch.uint8)
+
+def _per_row(acc: Tensor) -> tuple[int, ...]:
+    return (1, -1, 1, 1) if acc.ndim == 4 else (1, -1)
+
+
+@contextmanager
+def _exact_arithmetic() -> Iterator[None]:
+    """Sums of products as products and sums: no transformed convolutions (NNPACK's), no lower precision."""
+    with torch.no_grad(), torch.backends.nnpack.flags(enabled=False), torch.autocast("cpu", enabled=False):
+        yield

@@ -25,6 +25,7 @@ from .storage import groups
 MAX_SHIFT = 46  # v stays below 2^52: exact in float64 too
 LOGIT_BITS = 28  # logits are scaled so that the largest possible sum has this many bits
 EXACT_FLOAT32 = 2**24
+LEAST_POOL_MULTIPLIER = 2**9  # a largest one; rounding it then moves no 8-bit code by half a step
 LEAST_FLOAT32 = float(np.finfo(np.float32).tiny)
 Doubles = NDArray[np.float64]
 
@@ -44,7 +45,7 @@ def lower(model: QuantModel) -> Program:
     program = Program(
         model.graph, matrices, arithmetic, dict(model.tensors), logits_scale, dict(model.metadata)
     ).verify()
-    for node in model.graph.weighted:
+    for node in computing:
         _check_precision(model, program, node)
     return program
 
@@ -114,13 +115,15 @@ def _trailing_zeros(x: int) -> int:
 def _multiplier_bound(model: QuantModel, node: Node) -> Doubles:
     """The largest multiplier that a row, or a pool's position, may have.
 
-    Where float32 shall compute the same integers, a pool's sum × multiplier must stay below 2^24.
+    Where float32 shall compute the same integers, a pool's sum × multiplier stays below 2^24, as long as the window is
+    not so large that too few bits are left for the multiplier of a stored output.
     """
     largest = 2**MULTIPLIER_BITS - 1
     if node.weighted or not model.power_of_two:
         return np.array(float(largest))
     sums = model.tensor(node.inputs[0]).format.high * pool_counts(model.graph, node)
-    return np.clip((EXACT_FLOAT32 - 1) // sums, 1, largest)
+    least = 1 if groups(model.graph)[node.name] not in model.tensors else LEAST_POOL_MULTIPLIER
+    return np.clip((EXACT_FLOAT32 - 1) // sums, least, largest)
 
 
 def _largest_shift(real: Doubles, bound: Doubles | int) -> int:
@@ -172,17 +175,34 @@ def _largest_logit(model: QuantModel, node: Node, matrix: Matrix | None, factors
 
 
 def _check_precision(model: QuantModel, program: Program, node: Node) -> None:
-    """That no row's rounded multiplier moves its output by half a step or more, for any input."""
+    """That rounded multipliers move no output by half a step or more, for any input: one step with the rounding."""
     target = program.tensor(node.name)
     if target is None:
         return
     a = program.arithmetic[node.name]
-    error = np.abs(a.multiplier * 2.0**-a.shift - _factors(model, node) / target.scale)
-    reach = (program.sum_bound(node.name) + np.abs(program.matrices[node.name].bias.astype(np.int64))) * error
-    inside = (a.high - a.low + 1) * error / (a.multiplier * 2.0**-a.shift)  # beyond this the clamp hides it
-    moved = np.minimum(reach, inside)
+    exact = a.multiplier * 2.0**-a.shift
+    error = np.abs(exact - _factors(model, node) / target.scale)
+    high = a.high - a.low + 1.0
+    skip_moves = 0.0
+    if node.skip is not None:
+        skip = model.tensor(node.skip)
+        high += skip.format.high * a.skip_multiplier * 2.0**-a.shift
+        skip_moves = skip.format.high * abs(a.skip_multiplier * 2.0**-a.shift - skip.scale / target.scale)
+    # Beyond what the clamp and the residual leave, the clamp hides what the multiplier does.
+    moved = np.minimum(_largest_sum(program, node) * error, high * error / exact) + skip_moves
     if moved.max(initial=0) >= 0.5:
-        row = int(moved.argmax())
+        row = f" row {int(moved.argmax())}" if node.weighted else ""
         raise ModelError(
-            f"{node.name} row {row}: its scale is too small beside the layer's largest for a 20-bit multiplier"
+            f"{node.name}{row}: its scale is too small beside the layer's largest, or its output's, for a 20-bit "
+            "multiplier to follow it within half a step"
         )
+
+
+def _largest_sum(program: Program, node: Node) -> Doubles:
+    """What an accumulator can reach."""
+    if node.weighted:
+        bias = np.abs(program.matrices[node.name].bias.astype(np.int64))
+        return (program.sum_bound(node.name) + bias).astype(np.float64)
+    stored = program.tensor(node.inputs[0])
+    assert stored is not None
+    return stored.format.high * pool_counts(program.graph, node)

@@ -25,7 +25,7 @@ from .storage import WIDE, TensorFormat, formats, groups
 
 KIND = "quantized model"
 FORMAT_VERSION = 1
-SCALE_RANGE, SKIP_RANGE = 2.0**10, 2.0**15  # see `least_row_scale`
+SCALE_RANGE, SKIP_RANGE = 2.0**9, 2.0**14  # see `least_row_scale`
 BIAS_LIMIT = 2**30  # |bias / (row scale × input scale)| stays below this, so that it fits the int32 accumulator
 
 
@@ -225,7 +225,7 @@ def least_row_scale(scale: NDArray[np.float32], input_scale: float, skip_scale: 
     """The least scale that a row may have beside the layer's largest, and beside what is added to its sums.
 
     A layer's multipliers share one shift, with 20 bits for the largest row and 25 for the residual: a row at this bound
-    has 9 bits left or more, and rounding its multiplier moves no code by half a step.
+    has 10 bits left or more, and rounding its multiplier moves no code by half a step.
     """
     return np.float32(max(float(scale.max()) / SCALE_RANGE, skip_scale / input_scale / SKIP_RANGE))
 

@@ -22,7 +22,8 @@ from ilmpq.lower import lower, pool_counts
 from ilmpq.options import Options
 from ilmpq.program import Program
 from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
-from ilmpq.scales import Scales
+from ilmpq.scales import Scales, storable
+from ilmpq.schemes import FIX8
 from ilmpq.storage import MOVES, TensorFormat
 
 NETS = [(make, bits) for make in (residual_net, concat_net) for bits in ("4", "8")]
@@ -206,6 +207,69 @@ def test_a_row_that_a_multiplier_cannot_follow_is_refused_by_layer(tmp_path):
         lower(replace(model, layers={**model.layers, "conv2": spoiled}))
 
 
+def residual_row(scale, bias, skip_scale):
+    """A model whose second row adds a tensor of that scale to a product of that scale, in steps of the output."""
+    window = Window((1, 1))
+    nodes = (
+        Node("input", Op.INPUT),
+        Node("a", Op.CONV, ("input",), window, relu=True),
+        Node("b", Op.CONV, ("a", "a"), window, relu=True),
+        Node("flatten", Op.FLATTEN, ("b",)),
+        Node("fc", Op.LINEAR, ("flatten",)),
+    )
+    graph = Graph("row", (2, 2, 2), nodes)
+    object.__setattr__(graph, "_rows", {"a": 2, "b": 2, "fc": 1})
+    graph = Graph.from_json(graph.to_json()).verify()
+
+    def layer(codes, scales, biases):
+        schemes = np.full(len(codes), FIX8.ident, np.uint8)
+        rows = RowQuant(np.array(codes, np.int8), np.array(scales, np.float32), schemes)
+        return LayerQuant(rows, np.array(biases, np.float32), 8)
+
+    layers = {
+        "a": layer([[127, 0], [0, 127]], [0.25, 0.25], [0, 0]),
+        "b": layer([[1, 0], [0, 1]], [1 / skip_scale, scale / skip_scale], [0, bias]),
+        "fc": layer([[1] * 8], [1], [0]),
+    }
+    whole, signed = TensorFormat(8, False), TensorFormat(8, True)
+    tensors = {
+        "input": TensorQuant(signed, 1.0),
+        "a": TensorQuant(whole, skip_scale),
+        "b": TensorQuant(whole, 1.0),
+    }
+    return QuantModel(graph, layers, tensors).verify()
+
+
+def test_a_residual_counts_when_a_multiplier_is_judged():
+    lower(residual_row(2.0**-10 * 1.00098, -1.0, 1.0))
+    with pytest.raises(ModelError, match="b row 1: its scale is too small beside"):
+        lower(residual_row(2.0**-10 * 1.00098, -3900.0, 16.0))
+
+
+@pytest.mark.parametrize("size", [7, 14, 28, 56])
+@pytest.mark.parametrize("power_of_two", [False, True])
+def test_large_average_pools_are_within_one_step(size, power_of_two):
+    scale = 0.25 if power_of_two else 0.3
+    nodes = (
+        Node("input", Op.INPUT),
+        Node("pool", Op.AVG_POOL, ("input",), Window((size, size), (size, size))),
+        Node("flatten", Op.FLATTEN, ("pool",)),
+        Node("fc", Op.LINEAR, ("flatten",)),
+    )
+    graph = Graph("pool", (1, size, size), nodes)
+    object.__setattr__(graph, "_rows", {"fc": 1})
+    graph = Graph.from_json(graph.to_json()).verify()
+    rows = RowQuant(np.ones((1, 1), np.int8), np.ones(1, np.float32), np.full(1, FIX8.ident, np.uint8))
+    signed = TensorFormat(8, True)
+    tensors = {"input": TensorQuant(signed, storable(scale)), "pool": TensorQuant(signed, storable(scale))}
+    program = lower(QuantModel(graph, {"fc": LayerQuant(rows, np.zeros(1, np.float32), 8)}, tensors).verify())
+    values = torch.arange(-127, 128, dtype=torch.int8)
+    images = values.view(-1, 1, 1, 1).expand(-1, 1, size, size)
+    found = {}
+    Executor(program)(images, lambda node, codes: found.__setitem__(node.name, codes))
+    assert torch.equal(found["pool"].flatten(), values)
+
+
 def test_a_sum_that_could_leave_the_accumulator_is_refused_by_layer(tmp_path):
     _, model, _ = quantize_graph(residual_net(), tmp_path, Options(ratio="fix8:100", act_bits="8"))
     program = lower(model)
@@ -228,3 +292,12 @@ def test_extreme_inputs_saturate(run):
             stored = program.tensor(name)
             if stored is not None:
                 assert stored.format.low <= int(codes.min()) <= int(codes.max()) <= stored.format.high
+
+
+def test_the_executor_stays_exact_whatever_torch_is_told(run):
+    _, program, codes = run
+    executor = Executor(program)
+    many = codes["input"][:1].expand(16, -1, -1, -1)
+    expected = executor(many)
+    with torch.autocast("cpu"), torch.backends.mkldnn.flags(enabled=False):  # NNPACK's convolutions would be next
+        assert torch.equal(executor(many), expected)
