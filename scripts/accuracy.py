@@ -84,6 +84,7 @@ ROWS = (
         compared=lambda found: below(found["high"], found["normal"]),
     ),
     Row("fast", R20, ("--effort", "fast"), "none", lambda runs: True),
+    Row("power-of-two scales", R20, ("--scales", "power-of-two"), "none", lambda runs: True),
     Row("act-bits 5", R20, ("--act-bits", "5"), "≥ 91.1, KL ≤ 0.030", at_least(91.1, 0.030)),
     Row("act-bits 8", R20, ("--act-bits", "8"), "≥ 91.4, KL ≤ 0.015", at_least(91.4, 0.015)),
     Row("pot3:60,fix4:35,fix8:5", R20, POT3_4, "≥ 90.5", at_least(90.5)),
