@@ -7,6 +7,7 @@ them. `integer.Executor` is the reference; the others share no arithmetic with i
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -40,17 +41,24 @@ class Name(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a batch of images became: stored codes by node, and real logits (images × classes)."""
+    """What a batch of images became: stored codes by node, and real logits in the shape of the network's output.
 
-    codes: Mapping[str, Codes]
+    Codes are whole numbers if the backend is right; what it gave is kept as it was.
+    """
+
+    codes: Mapping[str, NDArray[Any]]
     logits: NDArray[np.float64]
 
 
 class Backend(Protocol):
-    """Something that runs a program. `name` is shown; `macs` is how many multiplications it may spend on a check."""
+    """Something that runs a program. `name` is shown; `macs` is how many multiplications it may spend on a check.
+
+    `exact` says that it computes in integers, or in floats that hold every integer of this program.
+    """
 
     name: str
     macs: float
+    exact: bool
 
     def run(self, images: FloatArray) -> Outcome:
         """Run a batch of real images."""
@@ -59,7 +67,7 @@ class Backend(Protocol):
 class IntegerBackend:
     """The reference executor."""
 
-    name, macs = Name.INTEGER.value, 1e12
+    name, macs, exact = Name.INTEGER.value, 1e12, True
 
     def __init__(self, program: Program) -> None:
         self._executor = Executor(program)
@@ -68,13 +76,13 @@ class IntegerBackend:
         codes: dict[str, Codes] = {}
         executor, x = self._executor, torch.from_numpy(images)
         logits = executor.logits(x, lambda node, value: codes.__setitem__(node.name, value.long().numpy()))
-        return Outcome(codes, logits.flatten(1).numpy())
+        return Outcome(codes, logits.numpy())
 
 
 class NaiveBackend:
     """The second implementation, in plain numpy."""
 
-    name, macs = Name.NAIVE.value, 2e9
+    name, macs, exact = Name.NAIVE.value, 2e9, True
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -83,7 +91,7 @@ class NaiveBackend:
         codes: dict[str, Codes] = {}
         inputs = naive.input_codes(self._program, images)
         out = naive.run(self._program, inputs, lambda node, value: codes.__setitem__(node.name, value))
-        return Outcome(codes, out.reshape(len(out), -1).astype(np.float64) * self._program.logits_scale)
+        return Outcome(codes, out.astype(np.float64) * self._program.logits_scale)
 
 
 class OnnxBackend:
@@ -100,6 +108,7 @@ class OnnxBackend:
         from .export import stored_values
 
         self._program = program
+        self.exact = program.exact_in_float32
         self._values = stored_values(program, form)
         self._scaled = form.value == "qonnx"  # values are code × scale there, codes in QDQ
         self._open(data, list(dict.fromkeys(self._values.values())))
@@ -109,8 +118,8 @@ class OnnxBackend:
         codes = {}
         for node, tensor in self._values.items():
             value = np.asarray(values[tensor], np.float64)
-            codes[node] = np.rint(value / self._program.scale(node) if self._scaled else value).astype(np.int64)
-        return Outcome(codes, np.asarray(logits, np.float64).reshape(len(images), -1))
+            codes[node] = _unscaled(value, self._program.scale(node)) if self._scaled else value
+        return Outcome(codes, np.asarray(logits, np.float64))
 
     def _open(self, data: bytes, tensors: list[str]) -> None:
         raise NotImplementedError
@@ -146,7 +155,7 @@ class OnnxRuntime(OnnxBackend):
 class Qonnx(OnnxBackend):
     """qonnx' node-by-node executor on the QONNX export (not cleaned up: that gives every tensor another name)."""
 
-    name, macs = Name.QONNX.value, 1e10
+    name, macs = Name.QONNX.value, 2e11
 
     def _open(self, data: bytes, tensors: list[str]) -> None:
         self._data = data
@@ -170,6 +179,16 @@ class Qonnx(OnnxBackend):
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = count
         return ModelWrapper(model).transform(InferShapes())
+
+
+def _unscaled(value: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    """The codes in code × scale; what is no such product stays as far off as it is.
+
+    A scale has so few bits that the product of a code is exact in float32.
+    """
+    codes = value / scale
+    whole = np.rint(codes)
+    return np.where(whole * scale == value, whole, codes)
 
 
 def with_outputs(data: bytes, tensors: list[str]) -> bytes:
@@ -199,7 +218,7 @@ def _open_onnx(kind: type[OnnxBackend], form: str, program: Program, exports: Pa
 
     chosen = Format(form)
     path = exports / file_name(chosen)
-    return kind(program, chosen, read_export(path, program) if path.exists() else export_bytes(program, chosen))
+    return kind(program, chosen, read_export(path, program) if os.path.lexists(path) else export_bytes(program, chosen))
 
 
 def available(name: Name) -> bool:

@@ -212,10 +212,10 @@ def export(
     quiet: Quiet = False,
 ) -> None:
     """Write the quantized network as an ONNX file for other tools."""
-    from .export import EXPORTS, Format, describe, export_bytes, file_name
+    from .export import Format, describe, export_bytes, file_name
     from .files import write_atomically
     from .options import choice
-    from .runfolder import RunFolder
+    from .runfolder import EXPORTS, RunFolder
 
     chosen = choice(Format, "--format", form)
     program = RunFolder.open(run).program()

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from .backends import Name
 from .errors import printable
 from .evaluate import Evaluation
 from .graph import Graph, Node, Op
@@ -104,9 +105,11 @@ def verdicts_table(verdicts: Sequence[Verdict]) -> Table:
     for title in ("backend", "images", "result", "top-1 same", "first difference"):
         table.add_column(title, justify="right" if title in ("images", "top-1 same") else "left")
     for v in verdicts:
-        result = (
-            "not installed" if v.exact is None else "exact" if v.exact else "close enough" if v.passed else "DIFFERS"
-        )
+        result = "exact" if v.exact else "ties only" if v.passed else "DIFFERS"
+        if v.name == Name.INTEGER:
+            result = "reference"
+        elif v.exact is None:
+            result = "not installed"
         agreement = "" if v.agreement_top1 is None else f"{v.agreement_top1:.2f} %"
         table.add_row(v.name, str(v.images), result, agreement, _name(str(v.first_difference or "")))
     return table

@@ -23,7 +23,6 @@ from .program import Program
 
 VERSION = 1
 OPSET, IR_VERSION = 17, 8  # what tools of 2022 read; newer ones do
-EXPORTS = "export"  # the folder of a RUN in which exports lie
 _SEAL_KEY = "ilmpq.sha256"
 _AGAIN = "`ilmpq export` makes it again"
 

@@ -18,10 +18,8 @@ from .codes import read_codes, to_codes
 from .errors import UsageError
 from .forward import average_pool_sum, run_before_clip
 from .graph import Node, Op
-from .program import Arithmetic, Program
+from .program import EXACT_FLOAT32, Arithmetic, Program
 from .storage import MOVES
-
-EXACT_FLOAT32 = 2**24
 
 
 class Executor:

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from .errors import ModelError
 from .graph import Graph, Node, Op
-from .program import ACCUMULATOR, MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS, Arithmetic, Matrix, Program
+from .program import ACCUMULATOR, EXACT_FLOAT32, MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS, Arithmetic, Matrix, Program
 from .rowquant import QuantModel, TensorQuant
 from .scales import Scales, storable
 from .storage import groups
 
 MAX_SHIFT = 46  # v stays below 2^52: exact in float64 too
 LOGIT_BITS = 28  # logits are scaled so that the largest possible sum has this many bits
-EXACT_FLOAT32 = 2**24
 LEAST_POOL_MULTIPLIER = 2**9  # a largest one; rounding it then moves no 8-bit code by half a step
 LEAST_FLOAT32 = float(np.finfo(np.float32).tiny)
 Doubles = NDArray[np.float64]

@@ -24,7 +24,6 @@ from .job import Job, make_images, open_job, open_validation, validation_batch
 from .lower import lower
 from .options import Options
 from .plan import Plan, make_plan
-from .preprocess import Preprocess
 from .program import Program
 from .quantize import quantize_layer
 from .reporter import Reporter, Silent
@@ -156,7 +155,7 @@ def evaluate_run(
     spec = val or config.get("val")
     if not isinstance(spec, str):
         raise UsageError(f"{path} was made without labelled images: give some with --val")
-    validation = open_validation(spec, Preprocess.from_dict(config["preprocess"]), graph, val_images)
+    validation = open_validation(spec, run.preprocess(), graph, val_images)
     for note in validation.notes:
         reporter.note(note)
     reporter.stage("evaluate", len(validation))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from .container import container_bytes, read_container
 from .errors import InvariantError, ModelError
 from .files import write_atomically
-from .graph import Graph, Op
+from .graph import Graph, Node, Op
 from .packing import pack, unpack
 from .rowquant import TensorQuant
 from .scales import is_power_of_two, storable
@@ -34,6 +34,7 @@ from .storage import WIDE, TensorFormat, formats, groups
 KIND, VERSION = "integer program", 1
 MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS = 20, 25
 ACCUMULATOR = 2**31 - 1
+EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32
 Int32 = NDArray[np.int32]
 
 
@@ -79,6 +80,30 @@ class Program:
         """Whether every scale is a power of two, so that requantization is shifts alone."""
         stored = np.array([self.logits_scale, *(t.scale for t in self.tensors.values())])
         return is_power_of_two(stored) and all(is_power_of_two(self.row_scale(name)) for name in self.matrices)
+
+    @property
+    def exact_in_float32(self) -> bool:
+        """Whether float32 computes every sum exactly, for any input: scales are powers of two and sums below 2^24."""
+        return self.power_of_two and all(
+            self._sums_in_float32(n) for n in self.graph.nodes if n.name in self.arithmetic
+        )
+
+    def _sums_in_float32(self, node: Node) -> bool:
+        """Whether no sum of a node, residual included, reaches 2^24 of the finest steps in it."""
+        a = self.arithmetic[node.name]
+        stored = self.tensor(node.inputs[0])
+        assert stored is not None
+        if not node.weighted:
+            assert node.window is not None
+            area = node.window.kernel[0] * node.window.kernel[1]
+            return area * stored.format.high * int(a.multiplier.max()) < EXACT_FLOAT32
+        unit = a.multiplier.astype(np.float64)
+        reach = (self.sum_bound(node.name) + np.abs(self.matrices[node.name].bias.astype(np.int64))) * unit
+        if node.skip is not None and a.skip_multiplier:
+            skip = self.tensor(node.skip)
+            assert skip is not None
+            reach, unit = reach + skip.format.high * a.skip_multiplier, np.minimum(unit, a.skip_multiplier)
+        return bool((reach / unit).max() < EXACT_FLOAT32)
 
     def scale(self, name: str) -> float:
         """What code 1 of a node's output is worth."""

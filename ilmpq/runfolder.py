@@ -24,12 +24,14 @@ from .errors import IlmpqError, ModelError, UsageError
 from .files import PathKind, path_kind, write_json
 from .graph import Graph
 from .graphfile import load_graph
+from .preprocess import Preprocess
 from .program import Program
 from .quantize import LayerResult
 from .rowquant import QuantModel, RowQuant
 
 MODEL, PROGRAM, FLOAT, ROWS = "model.safetensors", "program.safetensors", "float.safetensors", "rows.csv"
 SUMMARY, CONFIG, LOG = "summary.json", "config.json", "log.txt"
+EXPORTS = "export"  # the folder in which exports lie
 _RESULTS = (MODEL, PROGRAM, FLOAT, ROWS, CONFIG, SUMMARY)  # the summary last: a folder with one is whole
 _PARTIAL, _STATE, _IMAGES, _CPU, _LOCK = ".partial", "state.json", "images.safetensors", "cpu.json", ".lock"
 _VERSION = 1
@@ -151,6 +153,8 @@ class RunFolder:
         return QuantModel.load(self.path / MODEL)
 
     def program(self) -> Program:
+        if path_kind(self.path / PROGRAM) is PathKind.ABSENT:
+            raise UsageError(f"{self.path} was made by an earlier ilmpq: it has no {PROGRAM}; quantize again")
         return Program.load(self.path / PROGRAM)
 
     def graph(self) -> Graph:
@@ -161,6 +165,25 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         return read_json(self.path / CONFIG)
+
+    def preprocess(self) -> Preprocess:
+        """How the run's images are preprocessed."""
+        try:
+            return Preprocess.from_dict(self.config()["preprocess"])
+        except (KeyError, UsageError):
+            raise ModelError(
+                f"{self.path / CONFIG} is damaged: it must hold the run's preprocessing; make the run again"
+            ) from None
+
+    def data(self) -> str | None:
+        """The images that the run was measured with, or made with."""
+        config = self.config()
+        spec = config.get("val") or config.get("calib")
+        if spec is not None and not isinstance(spec, str):
+            raise ModelError(
+                f"{self.path / CONFIG} is damaged: val and calib must be names of data; make the run again"
+            )
+        return spec
 
     def log(self, line: str) -> None:
         """Add a line to `log.txt`."""

@@ -43,21 +43,6 @@ OPTIMISATIONS = (
 )
 
 
-def exact_in_float32(program):
-    """Whether no sum, residual included, can leave the whole numbers that float32 holds."""
-    for node in program.graph.weighted:
-        matrix = program.matrices[node.name]
-        source = program.tensor(node.inputs[0]).scale * 2.0**matrix.input_shift
-        unit = program.row_scale(node.name).astype(np.float64) * source
-        reach = (program.sum_bound(node.name) + np.abs(matrix.bias.astype(np.int64))) * unit
-        if node.skip is not None:
-            skip = program.tensor(node.skip)
-            reach, unit = reach + skip.format.high * skip.scale, np.minimum(unit, skip.scale)
-        if (reach / unit).max() >= EXACT:
-            return False
-    return True
-
-
 def inputs(program, rng):
     """Random and saturating images, as real numbers."""
     codes = rng.integers(-200, 201, (IMAGES, *program.graph.input_shape))
@@ -111,7 +96,7 @@ def assert_same(program, form, found, codes, logits):
 def test_with_power_of_two_scales_onnxruntime_gives_every_integer(seed):
     rng = np.random.default_rng(seed)
     program = lower(random_model(rng, power_of_two=True))
-    assume(exact_in_float32(program))
+    assume(program.exact_in_float32)
     x = inputs(program, rng)
     codes, logits = reference(program, x)
     data, tensors = export_bytes(program, Format.QDQ), list(stored_values(program, Format.QDQ).values())
@@ -125,7 +110,7 @@ def test_with_power_of_two_scales_onnxruntime_gives_every_integer(seed):
 def test_with_power_of_two_scales_qonnx_gives_every_integer(seed):
     rng = np.random.default_rng(seed)
     program = lower(random_model(rng, power_of_two=True))
-    assume(exact_in_float32(program))
+    assume(program.exact_in_float32)
     x = inputs(program, rng)
     assert_same(program, Format.QONNX, run_qonnx(export_bytes(program, Format.QONNX), x), *reference(program, x))
 

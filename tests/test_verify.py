@@ -1,6 +1,7 @@
 """`ilmpq verify`: exact backends are said to be exact, and one changed code is found, named, and exit code 7."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,43 @@ def test_one_changed_code_in_one_backend_is_found_and_named(run, layer, monkeypa
     assert caught.value.exit_code == 7
 
 
+@pytest.mark.parametrize("layer", ["conv1", "layer2.0.conv1", "layer2.0.conv2", "linear"])
+@pytest.mark.parametrize(("name", "form"), [(Name.ONNXRUNTIME, Format.QDQ), (Name.QONNX, Format.QONNX)])
+def test_one_changed_code_in_an_onnx_copy_is_found_among_harmless_ties(run, layer, name, form, monkeypatch):
+    program = Program.load(run / PROGRAM)
+    copy, row = changed_copy(program, layer)
+    data = export_bytes(copy, form)
+    monkeypatch.setattr("ilmpq.export.export_bytes", lambda *_: data)
+    verdicts = verify_run(run, images=12, names=[name])
+    assert not verdicts[1].passed
+    assert verdicts[1].first_difference.layer == layer
+    assert verdicts[1].first_difference.channel == row
+
+
+def test_a_backend_that_breaks_down_is_named(run, monkeypatch):
+    def broken(self, images):
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(backends.OnnxRuntime, "run", broken)
+    with pytest.raises(ToolMissing, match="onnxruntime failed: RuntimeError: no such kernel"):
+        verify_run(run, images=3, names=[Name.ONNXRUNTIME])
+
+
+@pytest.mark.parametrize(("codes", "found"), [(np.nan, "nan"), (2.5, "2.5"), (np.inf, "inf")])
+def test_what_is_no_code_is_never_exact(run, codes, found, monkeypatch):
+    def spoil(self, images):
+        outcome = NaiveBackend.run(self, images)
+        return backends.Outcome(
+            {**outcome.codes, "conv1": np.full_like(outcome.codes["conv1"], codes, np.float64)}, outcome.logits
+        )
+
+    monkeypatch.setattr(backends, "NaiveBackend", type("Spoilt", (NaiveBackend,), {"run": spoil, "exact": False}))
+    verdict = verify_run(run, images=3, names=[Name.NAIVE])[1]
+    assert not verdict.exact
+    assert not verdict.passed
+    assert str(verdict.first_difference).startswith("conv1 channel 0 position 0×0 of image 0: " + found)
+
+
 def test_the_command_ends_with_7_and_still_prints_its_table(run, monkeypatch, capsys):
     from ilmpq import cli
 
@@ -87,8 +125,6 @@ def test_the_command_ends_with_7_and_still_prints_its_table(run, monkeypatch, ca
 
 
 def test_a_flipped_bit_in_the_program_is_exit_code_3(run, tmp_path):
-    import shutil
-
     copy = shutil.copytree(run, tmp_path / "copy")
     content = bytearray((copy / PROGRAM).read_bytes())
     content[-5] ^= 1
@@ -98,9 +134,22 @@ def test_a_flipped_bit_in_the_program_is_exit_code_3(run, tmp_path):
     assert "is damaged: its checksum does not match" in done.stderr
 
 
-def test_a_program_that_is_not_of_the_model_is_refused(run, tmp_path):
-    import shutil
+@pytest.mark.parametrize("text", ["{}", '{"preprocess": 3}', "[]"])
+def test_a_damaged_config_is_exit_code_3(run, tmp_path, text):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / "config.json").write_text(text)
+    with pytest.raises(ModelError, match="damaged"):
+        verify_run(copy)
 
+
+def test_a_run_of_an_earlier_version_is_told_apart(run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    (copy / PROGRAM).unlink()
+    with pytest.raises(UsageError, match="was made by an earlier ilmpq: it has no program.safetensors; quantize again"):
+        verify_run(copy)
+
+
+def test_a_program_that_is_not_of_the_model_is_refused(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
     changed_copy(Program.load(run / PROGRAM), "conv1")[0].save(copy / PROGRAM)
     with pytest.raises(ModelError, match=r"its program.safetensors is not what its model.safetensors gives"):
@@ -108,8 +157,6 @@ def test_a_program_that_is_not_of_the_model_is_refused(run, tmp_path):
 
 
 def test_an_export_of_another_program_is_refused(run, tmp_path):
-    import shutil
-
     copy = shutil.copytree(run, tmp_path / "copy")
     (copy / "export").mkdir()
     other = changed_copy(Program.load(run / PROGRAM), "conv1")[0]
@@ -137,7 +184,7 @@ def test_inputs_have_every_kind_from_the_beginning():
     assert (codes[1] == 127).all()
     assert abs(codes).max() == 127
     assert len(np.unique(codes[0])) > 5
-    with pytest.raises(UsageError, match="--images must be at least 3, not 2"):
+    with pytest.raises(UsageError, match="--images must be at least 3 and"):
         make_inputs(program, None, preprocess_of(program.graph), 2, 0, Silent())
 
 
@@ -153,7 +200,10 @@ def test_a_network_without_real_images_is_exact_too(seed, tmp_path):
     ("words", "message"),
     [
         (("--backend", "fpga"), "--backend must be one of integer, naive, onnxruntime, qonnx, not 'fpga'"),
-        (("--images", 1), "--images must be at least 3, not 1"),
+        (("--images", 1), "--images must be at least 3 and at most 100,000, not 1"),
+        (("--images", 10**20), "--images must be at least 3 and at most 100,000, not"),
+        (("--seed", -1), "--seed must be from 0"),
+        (("--backend", "integer"), "--backend integer is the reference"),
         (("--val", "nowhere"), "nowhere"),
     ],
 )
