@@ -1,7 +1,7 @@
 // One DSP48E1 as multiply and add: p = addend + (a [+ d]) * b, the addend from port C or from the cascade.
 //
 // With SYNTHESIS defined (Yosys and Vivado define it) the primitive is instantiated, else the behavioural twin below,
-// which hw/sim/dsp48e1_twin.cpp compares with Yosys' model of the primitive. `en_i` = 0 freezes all registers.
+// which tests/test_dsp48e1_mac.py compares with Yosys' model of the primitive. `en_i` = 0 freezes all registers.
 module dsp48e1_mac #(
     parameter int INPUT_REGS = 1,  // registers on a and b: 1 (A2, B2) or 2 (A1, A2, B1, B2)
     parameter bit OUTPUT_REG = 1,  // 1: P is registered; 0: the sum leaves in the product register's cycle

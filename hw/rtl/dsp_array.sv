@@ -2,9 +2,9 @@
 //
 // ON_A_ACTIVATIONS = 0: A = w0 + w1 * 2^STEP_ROW, B = a0 + a1 * 2^STEP_POSITION. The product holds w0*a0 at bit 0, w1*a0 at
 // STEP_ROW, w0*a1 at STEP_POSITION, w1*a1 at their sum. ON_A_ACTIVATIONS = 1: activations on A, less 2^(ACT_BITS-1) each
-// by the pre-adder, which halves the largest product; weights on B. Then acc_o is short of
-//     correction = 2^(ACT_BITS-1) * (sum of the row's codes)
-// per pass (the first of two passes counts 2^ACT_BITS times); with ON_A_ACTIVATIONS = 0 there is none.
+// by the pre-adder, which halves the largest product; weights on B. Then acc_o is the sum of products and, per pass,
+//     correction = -2^(ACT_BITS-1) * (sum of the row's codes)
+// (the first of two passes counts 2^ACT_BITS times); with ON_A_ACTIVATIONS = 0 it is exact.
 //
 // Lane codes, WEIGHT_BITS each, two's complement: w0, and for the second row of a pair w1 - (w0 < 0), so that the packed
 // pair is a concatenation and needs no adder.
@@ -40,10 +40,9 @@ module dsp_array #(
 );
   localparam int PER_ROWS = PAIR_ROWS ? 2 : 1;
   localparam int PER_POSITIONS = PAIR_POSITIONS ? 2 : 1;
-  localparam int LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT + UNSAFE_PRODUCTS);
   localparam int ROW_AT = STEP_ROW - UNSAFE_BITS;
   localparam int POSITION_AT = STEP_POSITION - UNSAFE_BITS;
-  localparam int MAX = ((1 << (WEIGHT_BITS - 1)) - 1) * (ON_A_ACTIVATIONS ? (1 << (ACT_BITS - 1)) : (1 << ACT_BITS) - 1);
+  localparam int MAX = dsp_packing::largest_product(WEIGHT_BITS, ACT_BITS, ON_A_ACTIVATIONS);
   localparam int HALF = 1 << (ACT_BITS - 1);
   // Bits of a weight word and of an activation word; the signed one is extended to its port's width.
   localparam int WEIGHT_WORD = WEIGHT_BITS + (PAIR_ROWS ? ROW_AT : 0);
@@ -55,11 +54,6 @@ module dsp_array #(
   if (WEIGHT_WORD > (ON_A_ACTIVATIONS ? 18 : 25) || ACT_WORD > (ON_A_ACTIVATIONS ? 24 : 17)) begin : g_bad_step
     $error("dsp_array STEP_ROW and STEP_POSITION must leave the packed operands within the DSP's ports");
   end
-
-  logic clear, shift;
-  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control_line (
-    .clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift})
-  );
 
   // Lane l works l / STAGE cycles after lane 0 of its chain; a second register in the DSP is the last of these cycles.
   logic [TP*TK*ACT_BITS-1:0] act;
@@ -119,7 +113,7 @@ module dsp_array #(
         .A_OFFSET(ON_A_ACTIVATIONS ? -HALF - (PAIR_POSITIONS ? HALF << POSITION_AT : 0) : 0),
         .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
       ) column (
-        .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .a_i(a), .b_i(b), .acc_o(acc)
+        .clk_i, .en_i, .clear_i, .shift_i, .a_i(a), .b_i(b), .acc_o(acc)
       );
       for (genvar f = 0; f < FIELDS; f++) begin : g_field
         localparam int ROW = r + ((FIELDS == 2) ? (PAIR_ROWS ? f : 0) : (ROWS_NEARER ? f % 2 : f / 2));

@@ -8,9 +8,9 @@
 // | 2 | 4 to 8 bits, two rows | 0, 21 | any number |
 // | 2 | 4 to 8 bits, one row, two positions | 0, 24 - ACT_BITS; activations on A, offset | a chain of 32 |
 //
-// acc_o = sum of code * activation - correction, per pass; correction = 2^(ACT_BITS-1) * (sum of the row's codes) where the
-// table says "offset", else 0. Lane codes (4 bits, two's complement): the code; in the second row of a pair (all but the
-// table's last line) code - (first row's code < 0). LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT).
+// acc_o = sum of code * activation + correction, per pass; correction = -2^(ACT_BITS-1) * (sum of the row's codes) where
+// the table says "offset", else 0. Lane codes (4 bits, two's complement): the code; in the second row of a pair (all but
+// the table's last line) code - (first row's code < 0). LATENCY is dsp_packing::fixed4_latency.
 module fixed4_dsp_array #(
   // output channels; even, unless PRODUCTS is 2 and TP is even
   parameter int ROWS     = 2,
@@ -24,11 +24,11 @@ module fixed4_dsp_array #(
   // products per DSP: 4 needs ACT_BITS <= 6, even ROWS and even TP; 2 needs even ROWS or even TP
   parameter int PRODUCTS = (ACT_BITS <= 6) ? 4 : 2,
   // DSPs in a cascade: a divisor of TK. A longer chain needs fewer LUTs and more flip-flops
-  parameter int CHAIN    = (TK <= 32) ? TK : 32,
+  parameter int CHAIN    = dsp_packing::default_chain(TK),
   // DSPs between two registers of the cascade
   parameter int STAGE    = 2,
   // products summed before a narrow field is split; a smaller number is allowed
-  parameter int SEGMENT  = (PRODUCTS == 2) ? CHAIN : (ACT_BITS == 4) ? 8 : (ACT_BITS == 5) ? 2 : 1,
+  parameter int SEGMENT  = dsp_packing::fixed4_segment(ACT_BITS, PRODUCTS, CHAIN),
   // only in tests that must fail: products too many per segment, bits too few below the top field
   parameter int UNSAFE_PRODUCTS = 0,
   parameter int UNSAFE_BITS     = 0
@@ -48,10 +48,11 @@ module fixed4_dsp_array #(
   output logic [ROWS*TP*ACC_BITS-1:0] acc_o
 );
   localparam int LANE_BITS = 4;
-  localparam int LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT + UNSAFE_PRODUCTS);
-  localparam bit PAIR_ROWS = (PRODUCTS == 4) || (ROWS % 2 == 0);
-  localparam bit PAIR_POSITIONS = (PRODUCTS == 4) || !PAIR_ROWS;
-  localparam bit ON_A_ACTIVATIONS = (PRODUCTS == 4) ? (ACT_BITS == 4) : !PAIR_ROWS;
+  localparam int LATENCY = dsp_packing::fixed4_latency(ROWS, TK, ACT_BITS, PRODUCTS, CHAIN, STAGE, SEGMENT);
+  localparam bit PAIR_ROWS = dsp_packing::fixed4_pairs_rows(ROWS, PRODUCTS);
+  localparam bit ON_A_ACTIVATIONS = dsp_packing::fixed4_offset(ROWS, ACT_BITS, PRODUCTS);
+  localparam int LOW = dsp_packing::fixed4_low(ACT_BITS);
+  localparam int HIGH = dsp_packing::fixed4_high(ROWS, ACT_BITS, PRODUCTS);
 
   if (PRODUCTS == 4 && (ACT_BITS > 6 || ROWS % 2 != 0 || TP % 2 != 0)) begin : g_bad_four
     $error("fixed4_dsp_array with 4 products per DSP needs even ROWS, even TP and ACT_BITS <= 6; set PRODUCTS to 2");
@@ -65,9 +66,9 @@ module fixed4_dsp_array #(
 
   dsp_array #(
     .ROWS(ROWS), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WEIGHT_BITS(LANE_BITS),
-    .PAIR_ROWS(PAIR_ROWS), .PAIR_POSITIONS(PAIR_POSITIONS), .ON_A_ACTIVATIONS(ON_A_ACTIVATIONS),
-    .STEP_ROW((PRODUCTS == 4 && ACT_BITS == 4) ? 10 : 21),
-    .STEP_POSITION((PRODUCTS == 2) ? 24 - ACT_BITS : (ACT_BITS == 4) ? 20 : 11),
+    .PAIR_ROWS(PAIR_ROWS), .PAIR_POSITIONS(PRODUCTS == 4 || !PAIR_ROWS), .ON_A_ACTIVATIONS(ON_A_ACTIVATIONS),
+    .STEP_ROW((PRODUCTS == 4 && ON_A_ACTIVATIONS) ? LOW : HIGH),
+    .STEP_POSITION((PRODUCTS == 4 && !ON_A_ACTIVATIONS) ? LOW : HIGH),
     .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
   ) array (
     .clk_i, .en_i, .clear_i, .shift_i, .act_i, .weight_i, .acc_o

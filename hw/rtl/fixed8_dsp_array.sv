@@ -5,9 +5,9 @@
 // | positions | 0, 24 - ACT_BITS; activations on A, offset | 32, 32, 32, 4, 1 |
 // | rows | 0, 17 | 32, 8, 4, 2, 1 |
 //
-// acc_o = sum of code * activation - correction, per pass; correction = 2^(ACT_BITS-1) * (sum of the row's codes) with
+// acc_o = sum of code * activation + correction, per pass; correction = -2^(ACT_BITS-1) * (sum of the row's codes) with
 // paired positions, 0 with paired rows. Lane codes (8 bits, two's complement): the code; with paired rows, in the second
-// row of a pair, code - (first row's code < 0). LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT).
+// row of a pair, code - (first row's code < 0). LATENCY is dsp_packing::fixed8_latency.
 module fixed8_dsp_array #(
   // output channels; even where TP is odd
   parameter int ROWS     = 2,
@@ -19,12 +19,11 @@ module fixed8_dsp_array #(
   parameter int ACT_BITS = 4,
   parameter int ACC_BITS = 32,
   // DSPs in a cascade: a divisor of TK. A longer chain needs fewer LUTs and more flip-flops
-  parameter int CHAIN    = (TK <= 32) ? TK : 32,
+  parameter int CHAIN    = dsp_packing::default_chain(TK),
   // DSPs between two registers of the cascade
   parameter int STAGE    = 2,
   // products summed before a narrow field is split; a smaller number is allowed
-  parameter int SEGMENT  = (TP % 2 == 0) ? ((ACT_BITS <= 6) ? 32 : (ACT_BITS == 7) ? 4 : 1)
-                         : (ACT_BITS == 4) ? 32 : 1 << (8 - ACT_BITS),
+  parameter int SEGMENT  = dsp_packing::fixed8_segment(TP, ACT_BITS),
   // only in tests that must fail: products too many per segment, bits too few below the top field
   parameter int UNSAFE_PRODUCTS = 0,
   parameter int UNSAFE_BITS     = 0
@@ -44,8 +43,9 @@ module fixed8_dsp_array #(
   output logic [ROWS*TP*ACC_BITS-1:0] acc_o
 );
   localparam int LANE_BITS = 8;
-  localparam int LATENCY = dsp_packing::latency(TK, CHAIN, STAGE, SEGMENT + UNSAFE_PRODUCTS);
-  localparam bit PAIR_POSITIONS = TP % 2 == 0;
+  localparam int LATENCY = dsp_packing::fixed8_latency(TK, TP, ACT_BITS, CHAIN, STAGE, SEGMENT);
+  localparam bit PAIR_ROWS = dsp_packing::fixed8_pairs_rows(TP);
+  localparam int STEP = dsp_packing::fixed8_step(TP, ACT_BITS);
 
   if (ROWS % 2 != 0 && TP % 2 != 0) begin : g_bad_pairs
     $error("fixed8_dsp_array needs even ROWS or even TP");
@@ -56,8 +56,8 @@ module fixed8_dsp_array #(
 
   dsp_array #(
     .ROWS(ROWS), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WEIGHT_BITS(LANE_BITS),
-    .PAIR_ROWS(!PAIR_POSITIONS), .PAIR_POSITIONS(PAIR_POSITIONS), .ON_A_ACTIVATIONS(PAIR_POSITIONS),
-    .STEP_ROW(17), .STEP_POSITION(24 - ACT_BITS), .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
+    .PAIR_ROWS(PAIR_ROWS), .PAIR_POSITIONS(!PAIR_ROWS), .ON_A_ACTIVATIONS(!PAIR_ROWS),
+    .STEP_ROW(STEP), .STEP_POSITION(STEP), .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
   ) array (
     .clk_i, .en_i, .clear_i, .shift_i, .act_i, .weight_i, .acc_o
   );

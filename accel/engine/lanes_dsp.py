@@ -1,0 +1,72 @@
+"""Lane codes of the DSP arrays and the constants their sums lack.
+
+Two rows that share a DSP are one number w0 + w1·2^s: the second row's lane code is w1 − (w0 < 0), so that the lane codes
+side by side, the first one's sign extended, are that number. Where activations are on the pre-adder's side, 2^(A−1) is
+taken from each, so that with A-bit activations, per pass,
+
+    acc_o = Σ weight·act + correction,    correction = −2^(A−1) · Σ weights of the row
+
+    >>> codes = np.array([[1, -2, 7], [3, 3, -7]], dtype=np.int8)
+    >>> fixed4(act_bits=4).encode(codes)
+    array([[ 1, 14,  7],
+           [ 3,  2,  9]], dtype=uint8)
+    >>> fixed4(act_bits=4).correction(codes, act_bits=4)
+    array([-48,   8])
+    >>> fixed4(act_bits=4).correction(codes, act_bits=4, passes=2)
+    array([-816,  136])
+    >>> fixed4(act_bits=5).correction(codes, act_bits=5)
+    array([0, 0])
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Codes = NDArray[np.int8]
+LaneCodes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class DspLane:
+    """The module that computes it, the bits of its code, and how one of its configurations packs products."""
+
+    module: str
+    lane_bits: int
+    pairs_rows: bool
+    offsets_activations: bool
+
+    def encode(self, codes: Codes) -> LaneCodes:
+        """The lane codes of integer codes (rows × K), in the same shape."""
+        wide = codes.astype(np.int16)
+        largest = 2 ** (self.lane_bits - 1) - 1
+        if np.any(np.abs(wide) > largest):
+            raise ValueError(f"{self.module} codes must be from {-largest} to {largest}")
+        if self.pairs_rows:
+            if len(codes) % 2:
+                raise ValueError(f"{self.module} rows must be even in number, not {len(codes)}: add a row of zeros")
+            wide[1::2] -= wide[0::2] < 0
+        return np.asarray(wide & (2**self.lane_bits - 1), dtype=np.uint8)
+
+    def correction(self, codes: Codes, act_bits: int, passes: int = 1) -> NDArray[np.int64]:
+        """What the accumulator holds beyond Σ weight·act at the end of a frame: subtract it from the row's bias.
+
+        `codes` is (…, K); with two passes over K the first one's share is shifted as its sum is.
+        """
+        offset = 2 ** (act_bits - 1) if self.offsets_activations else 0
+        share = sum(2 ** (act_bits * n) for n in range(passes))
+        return np.asarray(-offset * share * codes.astype(np.int64).sum(axis=-1), dtype=np.int64)
+
+
+def fixed4(act_bits: int, rows: int = 2, products: int | None = None) -> DspLane:
+    """The lane of a `fixed4_dsp_array` with these parameters; `products` per DSP as in the module's default."""
+    four = (4 if act_bits <= 6 else 2) == 4 if products is None else products == 4
+    pairs_rows = four or rows % 2 == 0
+    return DspLane("fixed4_dsp_array", 4, pairs_rows, act_bits == 4 if four else not pairs_rows)
+
+
+def fixed8(positions: int) -> DspLane:
+    """The lane of a `fixed8_dsp_array` with so many output positions: it pairs positions where it can, else rows."""
+    return DspLane("fixed8_dsp_array", 8, positions % 2 == 1, positions % 2 == 0)
