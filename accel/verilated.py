@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ilmpq.errors import ToolMissing
 
-Words = NDArray[np.uint32]
-CACHE = Path.home() / ".cache" / "ilmpq" / "verilated"
+from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fields, words
+
+__all__ = ["Module", "Simulation", "pack_fields", "read_file_list", "unpack_fields", "words"]
+
 FLAGS = ("--cc", "-sv", "-O3", "--x-assign", "fast", "--noassert", "-Wno-fatal", "--prefix", "Vtop")
 COMPILE = ("g++", "-std=c++17", "-O1", "-fPIC", "-pthread")
 
@@ -43,37 +42,6 @@ def read_file_list(path: Path) -> tuple[Path, ...]:
     """The sources that a `.f` file beside them names; lines of comment are skipped."""
     lines = [line.strip() for line in path.read_text().splitlines()]
     return tuple(path.parent / line for line in lines if line and not line.startswith("//"))
-
-
-def words(bits: int) -> int:
-    """32-bit words that hold so many bits."""
-    return -(-bits // 32)
-
-
-def pack_fields(values: NDArray[np.integer], bits: int) -> Words:
-    """Rows of fields of `bits` bits, the first in the lowest bits, as rows of 32-bit words.
-
-    >>> pack_fields(np.array([[1, -1, 2]]), 4)
-    array([[754]], dtype=uint32)
-    """
-    flat = values.reshape(len(values), -1)
-    mask = (1 << bits) - 1
-    unsigned = (flat.astype(np.int64) & mask).astype("<u8").view(np.uint8).reshape(*flat.shape, 8)
-    each = np.unpackbits(unsigned, axis=2, count=bits, bitorder="little").reshape(len(flat), -1)
-    packed = np.packbits(each, axis=1, bitorder="little")
-    padded = np.zeros((len(flat), 4 * words(bits * flat.shape[1])), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view("<u4").astype(np.uint32)
-
-
-def unpack_fields(packed: Words, bits: int, count: int) -> NDArray[np.int64]:
-    """The inverse of `pack_fields`, for `count` signed fields a row."""
-    raw = np.ascontiguousarray(packed.astype("<u4")).view(np.uint8)
-    each = np.unpackbits(raw, axis=1, count=bits * count, bitorder="little").reshape(len(packed), count, bits)
-    wide = np.zeros((len(packed), count, 64), np.uint8)
-    wide[:, :, :bits] = each
-    wide[:, :, bits:] = each[:, :, -1:]
-    return np.packbits(wide, axis=2, bitorder="little").view("<i8")[:, :, 0].astype(np.int64)
 
 
 class Simulation:
@@ -98,10 +66,7 @@ class Simulation:
         given = np.ascontiguousarray(given, np.uint32)
         assert given.shape[1] == self._in, f"{self.module.name}: {given.shape[1]} words for {self._in}"
         found = np.zeros((cycles, self._out), np.uint32)
-        pointer = ctypes.POINTER(ctypes.c_uint32)
-        self._library.run(
-            self._handle, ctypes.c_long(cycles), given.ctypes.data_as(pointer), found.ctypes.data_as(pointer)
-        )
+        self._library.run(self._handle, ctypes.c_long(cycles), pointer(given), pointer(found))
         edges = np.cumsum([0] + [words(b) for b in self.module.outputs.values()])
         return {name: found[:, edges[i] : edges[i + 1]] for i, name in enumerate(self.module.outputs)}
 
@@ -113,8 +78,7 @@ class Simulation:
         rows = {name: _as_words(inputs.get(name, 0), bits) for name, bits in self.module.inputs.items()}
         given = np.concatenate(list(rows.values()))
         found = np.zeros(self._out, np.uint32)
-        pointer = ctypes.POINTER(ctypes.c_uint32)
-        self._library.step(self._handle, given.ctypes.data_as(pointer), found.ctypes.data_as(pointer))
+        self._library.step(self._handle, pointer(given), pointer(found))
         result, start = {}, 0
         for name, bits in self.module.outputs.items():
             result[name] = int.from_bytes(found[start : start + words(bits)].astype("<u4").tobytes(), "little")
@@ -194,22 +158,15 @@ def _version() -> str:
 
 def _library(module: Module) -> Path:
     """The shared library of a module, built unless it lies in the cache."""
-    path = CACHE / f"{module.name}-{_checksum(module)}.so"
-    if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            built = _build(module, Path(folder))
-            staged = path.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(built, staged)
-            os.replace(staged, path)
-    return path
+    path = CACHE / "verilated" / f"{module.name}-{_checksum(module)}.so"
+    return cached(path, lambda folder: _build(module, folder))
 
 
 def _build(module: Module, folder: Path) -> Path:
     parameters = [f"-G{name}={value}" for name, value in module.parameters.items()]
     defines = [f"+define+{name}" for name in module.defines]
     includes = [f"-I{directory}" for directory in sorted({str(s.parent) for s in module.sources})]
-    _call(
+    call(
         ["verilator", *FLAGS, "--Mdir", str(folder), "--top-module", module.name, *parameters, *defines, *includes]
         + [str(s) for s in module.sources],
         module.name,
@@ -219,28 +176,23 @@ def _build(module: Module, folder: Path) -> Path:
     include = ["-I", str(folder), "-I", f"{root}/include", "-I", f"{root}/include/vltstd"]
     library = folder / "module.so"
     sources = sorted(str(p) for p in folder.glob("*.cpp"))
-    _call([*COMPILE, "-shared", *include, *sources, str(_runtime(root)), "-o", str(library)], module.name)
+    call([*COMPILE, "-shared", *include, *sources, str(_runtime(root)), "-o", str(library)], module.name)
     return library
 
 
 def _runtime(root: str) -> Path:
     """Verilator's own runtime, compiled once."""
-    path = CACHE / f"runtime-{hashlib.sha256((_version() + str(COMPILE)).encode()).hexdigest()[:16]}.o"
-    if not path.exists():
-        staged = path.with_suffix(f".{os.getpid()}")
-        include = ["-I", f"{root}/include", "-I", f"{root}/include/vltstd"]
-        parts = ("-include", f"{root}/include/verilated.cpp", "-x", "c++", f"{root}/include/verilated_threads.cpp")
-        _call([*COMPILE, *include, *parts, "-c", "-o", str(staged)], "verilator's runtime")
-        os.replace(staged, path)
-    return path
+    include = ["-I", f"{root}/include", "-I", f"{root}/include/vltstd"]
+    parts = ("-include", f"{root}/include/verilated.cpp", "-x", "c++", f"{root}/include/verilated_threads.cpp")
+
+    def build(folder: Path) -> Path:
+        call([*COMPILE, *include, *parts, "-c", "-o", str(folder / "runtime.o")], "verilator's runtime")
+        return folder / "runtime.o"
+
+    checksum = hashlib.sha256((_version() + str(COMPILE)).encode()).hexdigest()[:16]
+    return cached(CACHE / "verilated" / f"runtime-{checksum}.o", build)
 
 
 def _verilator_root() -> str:
     done = subprocess.run(["verilator", "--getenv", "VERILATOR_ROOT"], capture_output=True, text=True, check=True)
     return done.stdout.strip()
-
-
-def _call(command: Sequence[str], what: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ToolMissing(f"{what}: {command[0]} failed:\n{(done.stderr or done.stdout)[-3000:]}")
