@@ -3,13 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+HW_TOOLS := verilator yosys iverilog g++
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test nightly bench accuracy clean
+.PHONY: help demo test hw-tools nightly bench accuracy clean
 
 help:
 	@echo "make demo      environment, then quantize the embedded digits network"
 	@echo "make test      environment, then style, types, tests, executed documentation"
+	@echo "make hw-tools  simulators and synthesis for hw/: verilator, yosys, iverilog, g++, ap_int headers"
 	@echo "make nightly   the long form of the random tests: 500 networks"
 	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
 	@echo "make accuracy  the accuracy table; DATA=folder with the CIFAR-10 files"
@@ -28,6 +30,15 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python scripts/check.py
+
+# Debian packages of these names bring the programs of these names; hls4ml is wanted for its ap_int headers alone.
+hw-tools: $(STAMP)
+	@missing=$$(for tool in $(HW_TOOLS); do command -v $$tool > /dev/null || printf '%s ' $$tool; done); \
+	[ -z "$$missing" ] && exit 0; \
+	[ "$$(id -u)" = 0 ] && root="" || root="sudo -n"; \
+	{ command -v apt-get > /dev/null && $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends $$missing; } \
+	|| { echo "missing: $$missing- install them (Debian: apt-get install $$missing)" >&2; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt hls4ml
 
 nightly: $(STAMP)
 	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py

@@ -28,7 +28,7 @@ def pack_fields(values: NDArray[np.integer], bits: int) -> Words:
     """Rows of fields of `bits` bits, the first in the lowest bits, as rows of 32-bit words.
 
     >>> pack_fields(np.array([[1, -1, 2]]), 4)
-    array([[754]], dtype=uint32)
+    array([[753]], dtype=uint32)
     """
     flat = values.reshape(len(values), -1)
     mask = (1 << bits) - 1
