@@ -1,0 +1,304 @@
+"""The HLS arrays of `hw/hls` as Python objects: g++ makes a shared library of an array, ctypes feeds it.
+
+    >>> array = HlsArray("ternary_lut", rows=2, tk=3, tp=1, act_bits=4)
+    >>> lane_codes = np.array([[[1, 0, 3], [0, 1, 1]]])  # one step: 1, 0, -1 and 0, 1, 1
+    >>> activations = np.array([[[5, 6, 7]]])
+    >>> array.run(activations, lane_codes)[:, :, 0]  # the first sum has its row's correction of 15 in it
+    array([[13, 13]])
+
+Libraries are kept by a checksum of all headers and of the parameters.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilmpq.errors import ToolMissing
+
+from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fields, words
+
+Integers = NDArray[np.integer]
+Sums = NDArray[np.int64]
+SOURCES = Path(__file__).parents[1] / "hw" / "hls"
+COMPILE = ("g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-w")
+MOST_FOUR_BITS = 6  # activation bits up to which a DSP takes four products
+
+
+class Lane(StrEnum):
+    """The kinds of lanes, named as the modules `<lane>_array` of hw/rtl, in the order of their numbers in `mac_kinds.sv`."""
+
+    POT4 = "pot4"
+    FIXED4_DSP = "fixed4_dsp"
+    FIXED8_DSP = "fixed8_dsp"
+    POT3 = "pot3"
+    FIXED4_LUT = "fixed4_lut"
+    FIXED3_LUT = "fixed3_lut"
+    TERNARY_LUT = "ternary_lut"
+    FIXED8_LUT = "fixed8_lut"
+
+    @property
+    def bits(self) -> int:
+        """Bits of a lane code."""
+        return _TYPES[self][1]
+
+
+_TYPES = {
+    Lane.POT4: ("Pot4", 5),
+    Lane.FIXED4_DSP: ("Fixed4Dsp", 4),
+    Lane.FIXED8_DSP: ("Fixed8Dsp", 8),
+    Lane.POT3: ("Pot3", 3),
+    Lane.FIXED4_LUT: ("Fixed4Lut", 4),
+    Lane.FIXED3_LUT: ("Fixed3Lut", 3),
+    Lane.TERNARY_LUT: ("Ternary", 2),
+    Lane.FIXED8_LUT: ("Fixed8Lut", 8),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the arrays side by side: its lane and rows; products per DSP where the lane leaves a choice."""
+
+    lane: Lane | str
+    rows: int
+    products: int | None = None
+    # only in tests that must fail: products too many in a packed sum, bits too few in a field
+    unsafe_products: int = 0
+    unsafe_bits: int = 0
+
+    def lane_type(self, tp: int, act_bits: int) -> str:
+        """The lane in C++: what the DSPs pair is what the array of hw/rtl with these parameters pairs."""
+        lane = Lane(self.lane)
+        name = f"ilmpq::{_TYPES[lane][0]}<{act_bits}"
+        if lane is Lane.FIXED4_DSP:
+            even = self.rows % 2 == 0 and tp % 2 == 0
+            products = self.products or (4 if even and act_bits <= MOST_FOUR_BITS else 2)
+            pairing = "FOUR" if products == 4 else "POSITION_PAIR" if self.rows % 2 else "ROW_PAIR"
+        elif lane is Lane.FIXED8_DSP:
+            pairing = "ROW_PAIR" if tp % 2 else "POSITION_PAIR"
+        else:
+            return f"{name}>"
+        return f"{name}, ilmpq::{pairing}, {self.unsafe_products}, {self.unsafe_bits}>"
+
+
+class HlsSplitArray:
+    """`SplitMacArray` and the streaming `matrix_vector` on it. Lane codes are given per part: (steps, rows, tk)."""
+
+    def __init__(
+        self, parts: Sequence[Part | tuple[str, int]], tk: int, tp: int, act_bits: int = 4, acc_bits: int = 32
+    ) -> None:
+        self.parts = tuple(p if isinstance(p, Part) else Part(*p) for p in parts)
+        self.tk, self.tp, self.act_bits, self.acc_bits = tk, tp, act_bits, acc_bits
+        self.rows = sum(p.rows for p in self.parts)
+        self._library = ctypes.CDLL(str(_library(self._driver())))
+
+    def run(
+        self,
+        act: Integers,
+        weights: Sequence[Integers],
+        clear: NDArray[np.bool_] | None = None,
+        shift: NDArray[np.bool_] | None = None,
+    ) -> Sums:
+        """The accumulators (steps, rows, tp) after every step, from activations (steps, tp, tk).
+
+        Accumulators start from 0 at the first step and where `clear` is set, from 2^act_bits times themselves where
+        `shift` is.
+        """
+        return self.run_words(self.act_words(act), self.weight_words(weights), clear, shift)
+
+    def stream(
+        self,
+        act: Integers,
+        weights: Sequence[Integers],
+        last: NDArray[np.bool_],
+        shift: NDArray[np.bool_] | None = None,
+    ) -> Sums:
+        """The same steps through the streaming unit: the accumulators (frames, rows, tp) where `last` ends a frame."""
+        return self.stream_words(self.act_words(act), self.weight_words(weights), last, shift)
+
+    def run_words(
+        self,
+        act: Words,
+        weight: Words,
+        clear: NDArray[np.bool_] | None = None,
+        shift: NDArray[np.bool_] | None = None,
+    ) -> Sums:
+        """`run` on packed words, those of hw/rtl's act_i and weight_i: (steps, words)."""
+        return self._call("run_steps", act, weight, clear, shift, len(act))
+
+    def stream_words(
+        self, act: Words, weight: Words, last: NDArray[np.bool_], shift: NDArray[np.bool_] | None = None
+    ) -> Sums:
+        """`stream` on packed words, those of hw/rtl's act_i and weight_i: (steps, words)."""
+        last = np.asarray(last, bool).reshape(-1)
+        if not len(last) or not last[-1]:
+            raise ValueError("HLS stream last must be set in the final step")
+        return self._call("run_stream", act, weight, last, shift, int(last.sum()))
+
+    def act_words(self, act: Integers) -> Words:
+        """Activations (steps, tp, tk) as packed words."""
+        expected = (len(act), self.tp, self.tk)
+        if act.shape != expected:
+            raise ValueError(f"HLS activations must be (steps, tp, tk) = {expected}, not {act.shape}")
+        return pack_fields(act, self.act_bits)
+
+    def weight_words(self, weights: Sequence[Integers]) -> Words:
+        """Every part's lane codes (steps, rows, tk) as packed words, one part after the other."""
+        if len(weights) != len(self.parts):
+            raise ValueError(f"HLS weights must be of {len(self.parts)} parts, not {len(weights)}")
+        bits = []
+        for part, codes in zip(self.parts, weights, strict=True):
+            expected = (len(codes), part.rows, self.tk)
+            if codes.shape != expected:
+                raise ValueError(f"{part.lane} lane codes must be (steps, rows, tk) = {expected}, not {codes.shape}")
+            each = np.unpackbits(
+                codes.astype(np.uint8).reshape(len(codes), -1, 1), axis=2, count=Lane(part.lane).bits, bitorder="little"
+            )
+            bits.append(each.reshape(len(codes), -1))
+        return pack_fields(np.concatenate(bits, axis=1), 1)
+
+    def _call(
+        self,
+        function: str,
+        act: Words,
+        weight: Words,
+        first: NDArray[np.bool_] | None,
+        shift: NDArray[np.bool_] | None,
+        results: int,
+    ) -> Sums:
+        steps = len(act)
+        flags = np.zeros(steps, np.uint32)
+        for bit, given in enumerate((first, shift)):
+            if given is not None:
+                flags |= np.asarray(given, bool).reshape(steps).astype(np.uint32) << np.uint32(bit)
+        size = words(self.rows * self.tp * self.acc_bits)
+        found = np.zeros((results, size), np.uint32)
+        given_act, given_weight = np.ascontiguousarray(act, np.uint32), np.ascontiguousarray(weight, np.uint32)
+        self._check("activation", given_act, steps, self.tp * self.tk * self.act_bits)
+        bits = sum(p.rows * self.tk * Lane(p.lane).bits for p in self.parts)
+        self._check("weight", given_weight, steps, bits)
+        status = getattr(self._library, function)(
+            ctypes.c_long(steps), pointer(given_act), pointer(given_weight), pointer(flags), pointer(found)
+        )
+        assert status == results, f"{function}: {status} results for {results}"
+        return unpack_fields(found, self.acc_bits, self.rows * self.tp).reshape(results, self.rows, self.tp)
+
+    @staticmethod
+    def _check(what: str, given: Words, steps: int, bits: int) -> None:
+        if given.shape != (steps, words(bits)):
+            raise ValueError(f"HLS {what} words must be (steps, words) = {(steps, words(bits))}, not {given.shape}")
+
+    def _driver(self) -> str:
+        """C++ between flat words and the unit."""
+        arrays = [
+            f"ilmpq::MacArray<{p.lane_type(self.tp, self.act_bits)}, {p.rows}, {self.tk}, {self.tp}, {self.acc_bits}>"
+            for p in self.parts
+        ]
+        return f'#include "matrix_vector.hpp"\ntypedef ilmpq::SplitMacArray<{", ".join(arrays)}> Array;\n{_DRIVER}'
+
+
+class HlsArray(HlsSplitArray):
+    """A single `MacArray`: `run` takes lane codes (steps, rows, tk) themselves."""
+
+    def __init__(
+        self, lane: Lane | str, rows: int, tk: int, tp: int, act_bits: int = 4, acc_bits: int = 32, **options: int
+    ) -> None:
+        super().__init__([Part(lane, rows, **options)], tk, tp, act_bits, acc_bits)
+
+    def weight_words(self, weights: Integers | Sequence[Integers]) -> Words:
+        return super().weight_words([weights] if isinstance(weights, np.ndarray) else weights)
+
+
+_DRIVER = """
+#include <cstdint>
+template <int BITS> ap_uint<BITS> load(const uint32_t *words) {
+  ap_uint<BITS> value;
+  for (int low = 0; low < BITS; low += 32) {
+    const int high = low + 31 < BITS ? low + 31 : BITS - 1;
+    value.range(high, low) = ap_uint<32>(words[low / 32]);
+  }
+  return value;
+}
+template <int BITS> void store(const ap_uint<BITS> &value, uint32_t *words) {
+  for (int low = 0; low < BITS; low += 32) {
+    const int high = low + 31 < BITS ? low + 31 : BITS - 1;
+    words[low / 32] = value.range(high, low).to_uint();
+  }
+}
+static const int ACT = (Array::ACT_WORD + 31) / 32, WEIGHT = (Array::WEIGHT_WORD + 31) / 32, ACC = (Array::ACC_WORD + 31) / 32;
+
+// Flags: 1 clear, 2 shift. Accumulators after every step.
+extern "C" long run_steps(long steps, const uint32_t *act, const uint32_t *weight, const uint32_t *flags, uint32_t *acc) {
+  Array array;
+  for (long i = 0; i < steps; i++, act += ACT, weight += WEIGHT, acc += ACC) {
+    array.step(load<Array::ACT_WORD>(act), load<Array::WEIGHT_WORD>(weight), flags[i] & 1, flags[i] & 2);
+    store<Array::ACC_WORD>(array.accumulators(), acc);
+  }
+  return steps;
+}
+
+// Flags: 1 last, 2 shift. Accumulators of every frame; returns how many, a negative number if a stream ran dry or over.
+extern "C" long run_stream(long steps, const uint32_t *act, const uint32_t *weight, const uint32_t *flags, uint32_t *acc) {
+  ilmpq::Stream<ilmpq::AxiBeat<Array::ACT_WORD> > acts;
+  ilmpq::Stream<ilmpq::AxiBeat<Array::WEIGHT_WORD> > weights;
+  ilmpq::Stream<ilmpq::AxiBeat<Array::ACC_WORD> > accumulators;
+  long frames = 0, found = 0;
+  for (long i = 0; i < steps; i++, act += ACT, weight += WEIGHT) {
+    acts.write(ilmpq::axi_beat(load<Array::ACT_WORD>(act), flags[i] & 2, flags[i] & 1));
+    weights.write(ilmpq::axi_beat(load<Array::WEIGHT_WORD>(weight), false, false));
+    frames += flags[i] & 1;
+  }
+  try {
+    ilmpq::matrix_vector<Array>(acts, weights, accumulators, frames);
+    if (!acts.empty() || !weights.empty()) return -1;
+    for (; found < frames; found++, acc += ACC) {
+      const ilmpq::AxiBeat<Array::ACC_WORD> beat = accumulators.read();
+      if (!beat.last) return -2;
+      store<Array::ACC_WORD>(beat.data.range(Array::ACC_WORD - 1, 0), acc);
+    }
+  } catch (const std::underflow_error &) {
+    return -3;
+  }
+  return accumulators.empty() ? found : -4;
+}
+"""
+
+
+def headers() -> Path:
+    """The folder of the open ap_int headers: they come with the Python package hls4ml."""
+    package = importlib.util.find_spec("hls4ml")
+    for place in package.submodule_search_locations or [] if package else []:
+        folder = Path(place) / "templates" / "vivado" / "ap_types"
+        if (folder / "ap_int.h").exists():
+            return folder
+    raise ToolMissing(
+        "hls4ml's ap_int headers are missing: `make hw-tools` installs them (pip install --no-deps hls4ml)"
+    )
+
+
+def _library(driver: str) -> Path:
+    """The shared library of a driver, built unless it lies in the cache."""
+    if shutil.which("g++") is None:
+        raise ToolMissing("g++ is missing: `make hw-tools` installs it (Debian: apt-get install g++)")
+    version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
+    digest = hashlib.sha256(f"{version}{COMPILE}{driver}".encode())
+    for source in (*sorted(SOURCES.glob("*.hpp")), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
+        digest.update(source.read_bytes())
+
+    def build(folder: Path) -> Path:
+        (folder / "unit.cpp").write_text(driver)
+        include = ["-I", str(SOURCES), "-isystem", str(headers())]
+        call([*COMPILE, *include, str(folder / "unit.cpp"), "-o", str(folder / "unit.so")], "HLS unit")
+        return folder / "unit.so"
+
+    return cached(CACHE / "hls" / f"{digest.hexdigest()[:24]}.so", build)
