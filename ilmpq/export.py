@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from .program import Program
 VERSION = 1
 OPSET, IR_VERSION = 17, 8  # what tools of 2022 read; newer ones do
 _SEAL_KEY = "ilmpq.sha256"
+_PRODUCER, _HEAD = b"\x12\x05ilmpq", 16  # producer_name as protobuf writes it, among so many first bytes
 _AGAIN = "`ilmpq export` makes it again"
 
 
@@ -79,27 +81,37 @@ def stored_values(program: Program, form: Format) -> dict[str, str]:
     return dict(_parts(program, form).stored)
 
 
-def read_export(path: Path, program: Program | None = None) -> bytes:
-    """The bytes of an export that is whole, and made from `program` if that is given."""
+def read_export(path: Path, program: Program | None = None, form: Format | None = None) -> bytes:
+    """The bytes of an export that is whole, and made from `program` and in `form` if these are given."""
     if path_kind(path) is not PathKind.FILE:
         raise UsageError(f"{path} is not a file: {_AGAIN}")
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    size = len(_seal(b""))
-    if len(data) < size or data[-size:] != _seal(data[:-size]):
-        kind = "is damaged: its checksum does not match" if b"ilmpq." in data else "is not an export of ilmpq"
-        raise ModelError(f"{path} {kind}; {_AGAIN}")
+    _check_seal(data, path)
     metadata = _metadata_of(data, path)
-    version = metadata.get("ilmpq.version", "")
-    if not version.isascii() or not version.isdecimal():
+    version, found = metadata.get("ilmpq.version", ""), metadata.get("ilmpq.format", "")
+    if not re.fullmatch("[0-9]{1,9}", version):
         raise ModelError(f"{path} is not an export of ilmpq: it names no version; {_AGAIN}")
     if int(version) > VERSION:
         raise ModelError(f"{path} has version {version} of its format, this program knows {VERSION}: upgrade ilmpq")
+    forms = [f.value for f in ([form] if form else Format)]
+    if found not in forms:
+        raise ModelError(f"{path} must be an export in the form {' or '.join(forms)}, not {found[:40]!r}; {_AGAIN}")
     if program is not None and metadata.get("ilmpq.program") != program.checksum():
         raise ModelError(f"{path} was made from another program; {_AGAIN}")
     return data
+
+
+def _check_seal(data: bytes, path: Path) -> None:
+    """That the file ends with the checksum of what comes before; a cut one still begins as ours do."""
+    size = len(_seal(b""))
+    if len(data) >= size and data[-size:] == _seal(data[:-size]):
+        return
+    ours = _PRODUCER in data[:_HEAD] or b"ilmpq." in data
+    kind = "is damaged: its checksum does not match" if ours else "is not an export of ilmpq"
+    raise ModelError(f"{path} {kind}; {_AGAIN}")
 
 
 def _metadata_of(data: bytes, path: Path) -> dict[str, str]:

@@ -12,93 +12,24 @@ Every node has one output and bears its name; the input is one image, the output
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import strict
 from .errors import InvariantError, ModelError
+from .node import CANONICAL as CANONICAL
+from .node import MAX_VALUES, POOLS
+from .node import WEIGHTED as WEIGHTED
+from .node import Node as Node
+from .node import Op as Op
+from .node import Window as Window
 
 FloatArray = NDArray[np.float32]
 Shape = tuple[int, ...]
-
-
-class Op(StrEnum):
-    """What a node computes."""
-
-    INPUT = "input"
-    CONV = "conv"
-    LINEAR = "linear"
-    MAX_POOL = "max_pool"
-    AVG_POOL = "avg_pool"
-    CONCAT = "concat"
-    FLATTEN = "flatten"
-    SUBSAMPLE = "subsample"  # every stride-th pixel, zero channels before and after: an option-A shortcut
-    # Only in raw graphs:
-    BATCH_NORM = "batch_norm"
-    RELU = "relu"
-    ADD = "add"
-    IDENTITY = "identity"
-    ADAPTIVE_POOL = "adaptive_pool"  # average over `window.kernel` = output size
-
-
-CANONICAL = frozenset({Op.INPUT, Op.CONV, Op.LINEAR, Op.MAX_POOL, Op.AVG_POOL, Op.CONCAT, Op.FLATTEN, Op.SUBSAMPLE})
-WEIGHTED = frozenset({Op.CONV, Op.LINEAR})
-
-
-@dataclass(frozen=True)
-class Window:
-    """The sliding window of a convolution or a pool; pairs are (vertical, horizontal).
-
-    `pad` is (top, left, bottom, right); a pool's ceil mode is expressed by padding at the bottom and the right.
-    """
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilation: tuple[int, int] = (1, 1)
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the output; zero or less when the window does not fit.
-
-        >>> Window((3, 3), (2, 2), (1, 1, 1, 1)).output_size(56, 56)
-        (28, 28)
-        """
-        top, left, bottom, right = self.pad
-        span_y = self.dilation[0] * (self.kernel[0] - 1) + 1
-        span_x = self.dilation[1] * (self.kernel[1] - 1) + 1
-        return (
-            (height + top + bottom - span_y) // self.stride[0] + 1,
-            (width + left + right - span_x) // self.stride[1] + 1,
-        )
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operation. Fields that its `op` does not use keep their defaults."""
-
-    name: str
-    op: Op
-    inputs: tuple[str, ...] = ()
-    window: Window | None = None
-    groups: int = 1
-    relu: bool = False  # clip at zero from below (CONV, LINEAR, AVG_POOL; a raw RELU node always clips)
-    relu_max: float | None = None  # and at this from above (ReLU6)
-    count_pad: bool = True  # AVG_POOL: padded pixels count in the divisor
-    channels_before: int = 0  # SUBSAMPLE: zero channels put before and after
-    channels_after: int = 0
-
-    @property
-    def weighted(self) -> bool:
-        return self.op in WEIGHTED
-
-    @property
-    def skip(self) -> str | None:
-        """The residual tensor that is added before the clip."""
-        return self.inputs[1] if self.weighted and len(self.inputs) == 2 else None
 
 
 @dataclass(frozen=True)
@@ -209,42 +140,34 @@ class Graph:
 
     def verify(self, canonical: bool = True) -> Graph:
         """Check every rule above; returns the graph, raises `InvariantError` or `ModelError`."""
-        _verify(self, canonical)
+        _verify_nodes(self, canonical)
+        _verify_parameters(self, canonical)
+        _ = self.shapes
+        if canonical:
+            _verify_read(self)
         return self
 
     def to_json(self) -> str:
         """Structure only (no parameters), on one line, with keys in a fixed order."""
-        nodes = [
-            {k: v for k, v in asdict(n).items() if v != _DEFAULTS.get(k, ...)} | {"op": n.op.value} for n in self.nodes
-        ]
         rows = {n.name: self.weight_shape(n)[0] for n in self.weighted}
+        nodes = [n.to_data() for n in self.nodes]
         return json.dumps({"name": self.name, "input_shape": self.input_shape, "nodes": nodes, "rows": rows})
 
     @staticmethod
     def from_json(text: str) -> Graph:
         """The inverse of `to_json`; the graph has no parameters."""
-        data = json.loads(text)
-        graph = Graph(data["name"], _ints(data["input_shape"]), tuple(_node(n) for n in data["nodes"]))
-        object.__setattr__(graph, "_rows", {str(k): int(v) for k, v in data["rows"].items()})
+        return Graph.from_data(json.loads(text))
+
+    @staticmethod
+    def from_data(data: object) -> Graph:
+        """The same from parsed JSON; `ValueError` if there is a field too few, too many or of another type."""
+        found = strict.record(data, "the graph", {"name", "input_shape", "nodes", "rows"})
+        channels, height, width = strict.wholes(found["input_shape"], "input_shape", 3)
+        nodes = tuple(map(Node.from_data, strict.items(found["nodes"], "nodes")))
+        graph = Graph(strict.text(found["name"], "the graph's name"), (channels, height, width), nodes)
+        rows = strict.record(found["rows"], "rows", {n.name for n in nodes if n.weighted})
+        object.__setattr__(graph, "_rows", {k: strict.whole(v, f"{k} rows") for k, v in rows.items()})
         return graph
-
-
-_DEFAULTS = {f.name: f.default for f in fields(Node)}
-
-
-def _ints(values: Iterable[Any]) -> Any:
-    return tuple(int(v) for v in values)
-
-
-def _node(data: dict[str, Any]) -> Node:
-    data = dict(data)
-    window = data.pop("window", None)
-    return Node(
-        op=Op(data.pop("op")),
-        inputs=tuple(data.pop("inputs", ())),
-        window=Window(**{k: _ints(v) for k, v in window.items()}) if window else None,
-        **data,
-    )
 
 
 def _rows(graph: Graph, node: Node) -> int:
@@ -262,62 +185,98 @@ def _infer_shapes(graph: Graph) -> dict[str, Shape]:
 
 def output_shape(graph: Graph, node: Node, sources: list[Shape]) -> Shape:
     """Shape of a node's output from those of its inputs; a `ModelError` names the node when they do not fit."""
-    if node.op is Op.INPUT:
-        return graph.input_shape
-    source = sources[0]
-    if node.op is Op.FLATTEN:
-        return (int(np.prod(source)),)
-    if node.op is Op.LINEAR:
-        shape: Shape = (_rows(graph, node),)
-        if node.name in graph.parameters:
-            expected = graph.parameters[node.name].weight.shape[1]
-            if source != (expected,):
-                raise ModelError(
-                    f"{node.name} reads {expected} values but gets {_words(source)}: "
-                    f"the network does not fit an input of {_words(graph.input_shape)}; give --input-shape"
-                )
-    elif node.op is Op.ADD and any(s != source for s in sources):
-        raise ModelError(f"{node.name} adds tensors of different shapes: {' and '.join(map(_words, sources))}")
-    elif node.op in (Op.BATCH_NORM, Op.RELU, Op.ADD, Op.IDENTITY):
-        return source
-    elif node.op is Op.CONCAT:
-        if any(s[1:] != source[1:] for s in sources):
-            raise ModelError(f"{node.name} joins tensors of different sizes: {', '.join(map(_words, sources))}")
-        return (sum(s[0] for s in sources), *source[1:])
-    else:
-        if len(source) != 3:
-            raise ModelError(f"{node.name} needs an image (channels, height, width), not {_words(source)}")
-        assert node.window is not None
-        channels = source[0]
-        if node.op is Op.CONV:
-            channels = _rows(graph, node)
-            if node.name in graph.parameters:
-                expected = graph.parameters[node.name].weight.shape[1] * node.groups
-                if source[0] != expected:
-                    raise ModelError(f"{node.name} reads {expected} channels but gets {_words(source)}")
-        elif node.op is Op.SUBSAMPLE:
-            channels += node.channels_before + node.channels_after
-        size = node.window.kernel if node.op is Op.ADAPTIVE_POOL else node.window.output_size(*source[1:])
-        if min(size) < 1:
-            raise ModelError(
-                f"{node.name} ({node.op.value}, {_words(node.window.kernel)}) does not fit its input of {_words(source)}: "
-                f"an input of {_words(graph.input_shape)} is too small for this network; give a larger --input-shape"
-            )
-        shape = (channels, *size)
+    shape = check_size(node.name, _shape(graph, node, sources))
     if node.skip is not None and sources[1] != shape:
         raise ModelError(f"{node.name} adds a residual of {_words(sources[1])} to an output of {_words(shape)}")
     return shape
+
+
+def check_size(name: str, shape: Shape) -> Shape:
+    """The shape, unless it has more values than anyone should hold."""
+    if math.prod(shape) > MAX_VALUES:
+        raise ModelError(f"{name} must have at most {MAX_VALUES} values per image, not {_words(shape)}")
+    return shape
+
+
+def _shape(graph: Graph, node: Node, sources: list[Shape]) -> Shape:
+    match node.op:
+        case Op.INPUT:
+            return graph.input_shape
+        case Op.FLATTEN:
+            return (math.prod(sources[0]),)
+        case Op.LINEAR:
+            return _linear_shape(graph, node, sources[0])
+        case Op.CONCAT:
+            if any(s[1:] != sources[0][1:] for s in sources):
+                raise ModelError(f"{node.name} joins tensors of different sizes: {', '.join(map(_words, sources))}")
+            return (sum(s[0] for s in sources), *sources[0][1:])
+        case Op.ADD if any(s != sources[0] for s in sources):
+            raise ModelError(f"{node.name} adds tensors of different shapes: {' and '.join(map(_words, sources))}")
+        case Op.BATCH_NORM | Op.RELU | Op.ADD | Op.IDENTITY:
+            return sources[0]
+    return (_channels(graph, node, sources[0]), *_window_size(graph, node, sources[0]))
+
+
+def _linear_shape(graph: Graph, node: Node, source: Shape) -> Shape:
+    if node.name in graph.parameters:
+        expected = graph.parameters[node.name].weight.shape[1]
+        if source != (expected,):
+            raise ModelError(
+                f"{node.name} reads {expected} values but gets {_words(source)}: "
+                f"the network does not fit an input of {_words(graph.input_shape)}; give --input-shape"
+            )
+    elif len(source) != 1:
+        raise ModelError(f"{node.name} must read one vector per image, not {_words(source)}")
+    return (_rows(graph, node),)
+
+
+def _channels(graph: Graph, node: Node, source: Shape) -> int:
+    """Channels of the output of a node that reads an image."""
+    if len(source) != 3:
+        raise ModelError(f"{node.name} needs an image (channels, height, width), not {_words(source)}")
+    if node.op is not Op.CONV:
+        return source[0] + node.channels_before + node.channels_after
+    if node.name in graph.parameters:
+        expected = graph.parameters[node.name].weight.shape[1] * node.groups
+        if source[0] != expected:
+            raise ModelError(f"{node.name} reads {expected} channels but gets {_words(source)}")
+    if source[0] % node.groups or _rows(graph, node) % node.groups:
+        raise ModelError(f"{node.name} rows and channels must be a multiple of its {node.groups} groups")
+    return _rows(graph, node)
+
+
+def _window_size(graph: Graph, node: Node, source: Shape) -> tuple[int, int]:
+    """Rows and columns of the output of a node with a window."""
+    window = node.window
+    assert window is not None
+    window.verify(node.name)
+    top, left, bottom, right = window.pad
+    check_size(node.name, (source[0], source[1] + top + bottom, source[2] + left + right))
+    size = window.kernel if node.op is Op.ADAPTIVE_POOL else window.output_size(*source[1:])
+    if min(size) < 1:
+        raise ModelError(
+            f"{node.name} ({node.op.value}, {_words(window.kernel)}) does not fit its input of {_words(source)}: "
+            f"an input of {_words(graph.input_shape)} is too small for this network; give a larger --input-shape"
+        )
+    if node.op in POOLS and not window.always_meets(*source[1:]):
+        raise ModelError(
+            f"{node.name} must pad so that each of its windows holds a pixel, not by {window.pad} around {_words(source)}"
+        )
+    return size
 
 
 def _words(shape: Iterable[int]) -> str:
     return "×".join(str(v) for v in shape)
 
 
-def _verify(graph: Graph, canonical: bool) -> None:
+def _verify_nodes(graph: Graph, canonical: bool) -> None:
     seen: set[str] = set()
     if not graph.nodes or graph.nodes[0].op is not Op.INPUT:
         raise InvariantError("graph must begin with its input")
+    if min(graph.input_shape) < 1:
+        raise ModelError(f"{graph.name} input must have positive sizes, not {_words(graph.input_shape)}")
     for node in graph.nodes:
+        node.verify()
         if node.name in seen:
             raise InvariantError(f"{node.name} must be the name of one node only")
         if canonical and node.op not in CANONICAL:
@@ -327,11 +286,14 @@ def _verify(graph: Graph, canonical: bool) -> None:
         for source in node.inputs:
             if source not in seen:
                 raise InvariantError(f"{node.name} must come after its input {source}")
-        if node.weighted and node.groups > 1 and _rows(graph, node) % node.groups:
-            raise ModelError(f"{node.name} rows must be a multiple of its {node.groups} groups")
+        if node.weighted and _rows(graph, node) < 1:
+            raise ModelError(f"{node.name} must have at least one row")
         seen.add(node.name)
+
+
+def _verify_parameters(graph: Graph, canonical: bool) -> None:
     for name, values in graph.parameters.items():
-        if name not in seen:
+        if name not in graph.by_name:
             raise InvariantError(f"parameters of {name} must belong to a node")
         for label, array in (("weight", values.weight), ("bias", values.bias)):
             if array.dtype != np.float32:
@@ -342,9 +304,10 @@ def _verify(graph: Graph, canonical: bool) -> None:
                 )
         if canonical and values.bias.shape != values.weight.shape[:1]:
             raise InvariantError(f"{name} bias must have one value per row")
-    _ = graph.shapes
-    if canonical:
-        used = {i for n in graph.nodes for i in n.inputs} | {graph.output.name}
-        unread = [n.name for n in graph.nodes if n.name not in used]
-        if unread:
-            raise InvariantError(f"{', '.join(unread)} must be read by another node")
+
+
+def _verify_read(graph: Graph) -> None:
+    used = {i for n in graph.nodes for i in n.inputs} | {graph.output.name}
+    unread = [n.name for n in graph.nodes if n.name not in used]
+    if unread:
+        raise InvariantError(f"{', '.join(unread)} must be read by another node")

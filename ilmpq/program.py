@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,43 +22,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import strict
+from .constants import MULTIPLIER_BITS as MULTIPLIER_BITS
+from .constants import SKIP_MULTIPLIER_BITS as SKIP_MULTIPLIER_BITS
+from .constants import Arithmetic as Arithmetic
+from .constants import Matrix as Matrix
 from .container import container_bytes, read_container
 from .errors import InvariantError, ModelError
 from .files import write_atomically
 from .graph import Graph, Node, Op
-from .packing import pack, unpack
 from .rowquant import TensorQuant
 from .scales import is_power_of_two, storable
-from .schemes import BY_IDENT
-from .storage import WIDE, TensorFormat, formats, groups
+from .storage import TensorFormat, formats, groups
 
 KIND, VERSION = "integer program", 1
-MULTIPLIER_BITS, SKIP_MULTIPLIER_BITS = 20, 25
 ACCUMULATOR = 2**31 - 1
 EXACT_FLOAT32 = 2**24  # whole numbers up to here are exact in float32
-Int32 = NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """How sums become codes. `multiplier` has one value per row; a pool's has one, or one per position."""
-
-    multiplier: Int32
-    shift: int
-    low: int
-    high: int
-    skip_multiplier: int = 0
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """The integer weights of a layer: codes (rows × K), the rows' schemes, int32 biases, and how the input is read."""
-
-    codes: NDArray[np.int8]
-    scheme: NDArray[np.uint8]
-    bias: Int32
-    input_bits: int
-    input_shift: int
+LEAST_SCALE, LARGEST_SCALE = 2.0**-126, 2.0**119  # normal float32, and so is every 8-bit code times it
 
 
 @dataclass(frozen=True)
@@ -129,65 +110,67 @@ class Program:
     def verify(self) -> Program:
         """Check every rule; `ModelError` names the layer whose accumulator could overflow."""
         self.graph.verify()
-        computing = {n.name for n in self.graph.nodes if n.weighted or n.op is Op.AVG_POOL}
-        if set(self.matrices) != {n.name for n in self.graph.weighted} or set(self.arithmetic) != computing:
+        if set(self.matrices) != {n.name for n in self.graph.weighted} or set(self.arithmetic) != self._computing():
             raise InvariantError("matrices and arithmetic must be those of the graph's layers and average pools")
         self._verify_tensors()
-        for name, matrix in self.matrices.items():
-            self._verify_matrix(name, matrix)
-        for name, arithmetic in self.arithmetic.items():
-            self._verify_arithmetic(name, arithmetic)
+        self._verify_scales()
+        for node in self.graph.nodes:
+            if node.weighted:
+                self._verify_matrix(node)
+            elif node.op is Op.AVG_POOL:
+                self._verify_pool(node)
+            if node.name in self.arithmetic:
+                self._verify_arithmetic(node)
         return self
+
+    def _computing(self) -> set[str]:
+        return {n.name for n in self.graph.nodes if n.weighted or n.op is Op.AVG_POOL}
 
     def _verify_tensors(self) -> None:
         needed = formats(self.graph, {k: m.input_bits for k, m in self.matrices.items()})
         if {k: t.format for k, t in self.tensors.items()} != needed:
             raise InvariantError("tensors must be stored as the graph and its readers ask")
-        for name, scale in {**{k: t.scale for k, t in self.tensors.items()}, "logits": self.logits_scale}.items():
-            if not (0 < scale < np.inf and storable(scale) == scale):
-                raise InvariantError(
-                    f"tensor {name} scale must be positive and of at most 16 significant bits, not {scale}"
-                )
+        of = groups(self.graph)
+        read = {i for n in self.graph.nodes if n.name in self.arithmetic for i in n.inputs} | {self.graph.input.name}
+        for name in sorted(read):
+            if of[name] not in self.tensors:
+                raise ModelError(f"{name} must be stored, not be joined with the logits: it is computed with")
 
-    def _verify_matrix(self, name: str, matrix: Matrix) -> None:
-        rows, *columns = self.graph.weight_shape(self.graph[name])
-        shapes = {"codes": (rows, int(np.prod(columns))), "scheme": (rows,), "bias": (rows,)}
-        types = {"codes": np.int8, "scheme": np.uint8, "bias": np.int32}
-        for label, shape in shapes.items():
-            array: NDArray[Any] = getattr(matrix, label)
-            if array.shape != shape or array.dtype != types[label]:
+    def _verify_scales(self) -> None:
+        for name, scale in {**{k: t.scale for k, t in self.tensors.items()}, "logits": self.logits_scale}.items():
+            if not (LEAST_SCALE <= scale <= LARGEST_SCALE and storable(scale) == scale):
                 raise InvariantError(
-                    f"{name} {label} must be {np.dtype(types[label])} {shape}, not {array.dtype} {array.shape}"
+                    f"tensor {name} scale must be positive, from 2^-126 to 2^119, and of at most 16 significant bits, "
+                    f"not {scale}"
                 )
-        for ident in np.unique(matrix.scheme):
-            members = matrix.scheme == ident
-            if int(ident) not in BY_IDENT or not BY_IDENT[int(ident)].holds(matrix.codes[members]).all():
-                raise InvariantError(f"{name} codes must be those of their rows' schemes")
-        stored = self.tensor(self.graph[name].inputs[0])
+        if self.scale(self.graph.output.name) != self.logits_scale:
+            raise InvariantError(f"logits scale must be that of the stored output, not {self.logits_scale}")
+
+    def _verify_matrix(self, node: Node) -> None:
+        matrix, stored = self.matrices[node.name], self.tensor(node.inputs[0])
         assert stored is not None
-        if not 1 <= matrix.input_bits <= WIDE or not 0 <= matrix.input_shift <= max(
-            stored.format.bits - matrix.input_bits, 0
-        ):
-            raise InvariantError(f"{name} input bits or shift is out of bounds")
-        bound = self.sum_bound(name) + np.abs(matrix.bias.astype(np.int64))
+        rows, *columns = self.graph.weight_shape(node)
+        matrix.verify(node.name, rows, math.prod(columns), stored.format.bits)
+        bound = self.sum_bound(node.name) + np.abs(matrix.bias.astype(np.int64))
         if bound.max(initial=0) > ACCUMULATOR:
             row = int(bound.argmax())
-            raise ModelError(f"{name} row {row}: sums can reach {bound[row]:,}, beyond the int32 accumulator")
+            raise ModelError(f"{node.name} row {row}: sums can reach {bound[row]:,}, beyond the int32 accumulator")
 
-    def _verify_arithmetic(self, name: str, a: Arithmetic) -> None:
-        node = self.graph[name]
-        shape = self.graph.shapes[name]
-        sizes = {shape[0]} if node.weighted else {1, shape[1] * shape[2]}
-        if a.multiplier.dtype != np.int32 or a.multiplier.ndim != 1 or len(a.multiplier) not in sizes:
-            raise InvariantError(f"{name} multiplier must be int32 of length {sorted(sizes)[-1]}")
-        if a.multiplier.min() <= 0 or a.multiplier.max() >= 2**MULTIPLIER_BITS:
-            raise InvariantError(f"{name} multiplier must be from 1 to 2^20 - 1")
-        if not (0 <= a.skip_multiplier < 2**SKIP_MULTIPLIER_BITS and 0 <= a.shift < 63):
-            raise InvariantError(f"{name} skip multiplier or shift is out of bounds")
-        stored = self.tensor(name)
+    def _verify_pool(self, node: Node) -> None:
+        stored = self.tensor(node.inputs[0])
+        assert stored is not None
+        assert node.window is not None
+        bound = math.prod(node.window.kernel) * stored.format.high
+        if bound > ACCUMULATOR:
+            raise ModelError(f"{node.name}: sums can reach {bound:,}, beyond the int32 accumulator")
+
+    def _verify_arithmetic(self, node: Node) -> None:
+        stored, shape = self.tensor(node.name), self.graph.shapes[node.name]
         low, high = (stored.format.low, stored.format.high) if stored else (-ACCUMULATOR - 1, ACCUMULATOR)
-        if not low <= a.low <= a.high <= high:
-            raise InvariantError(f"{name} range must lie within {low} … {high}, not {a.low} … {a.high}")
+        lengths = {shape[0]} if node.weighted else {1, shape[1] * shape[2]}
+        self.arithmetic[node.name].verify(
+            node.name, lengths, max(low, 0) if node.relu else low, high, node.skip is not None
+        )
 
     def save(self, path: Path) -> None:
         """Write the file in one step (see `docs/formats.md`)."""
@@ -199,20 +182,15 @@ class Program:
 
     def to_bytes(self) -> bytes:
         """The program's file; the same program gives the same bytes."""
-        arrays: dict[str, NDArray[Any]] = {f"{k}/multiplier": a.multiplier for k, a in self.arithmetic.items()}
-        for name, m in self.matrices.items():
-            arrays |= {
-                f"{name}/codes": pack(m.codes, m.scheme),
-                f"{name}/scheme": m.scheme,
-                f"{name}/bias": m.bias,
-            }
-        numbers = ("shift", "low", "high", "skip_multiplier")
+        arithmetic = {k: a.to_file(k) for k, a in self.arithmetic.items()}
+        matrices = {k: m.to_file(k) for k, m in self.matrices.items()}
+        arrays: dict[str, NDArray[Any]] = {}
+        for _, own in (*arithmetic.values(), *matrices.values()):
+            arrays |= own
         header = {
             "graph": json.loads(self.graph.to_json()),
-            "matrices": {
-                k: {"input_bits": m.input_bits, "input_shift": m.input_shift} for k, m in self.matrices.items()
-            },
-            "arithmetic": {k: {n: getattr(a, n) for n in numbers} for k, a in self.arithmetic.items()},
+            "matrices": {k: numbers for k, (numbers, _) in matrices.items()},
+            "arithmetic": {k: numbers for k, (numbers, _) in arithmetic.items()},
             "tensors": {
                 k: {"bits": t.format.bits, "signed": t.format.signed, "scale": t.scale} for k, t in self.tensors.items()
             },
@@ -223,26 +201,43 @@ class Program:
 
     @staticmethod
     def load(path: Path) -> Program:
-        """Read and verify a file; a damaged or newer one is refused with a `ModelError`."""
+        """Read and verify a file; a damaged, illegal or newer one is refused with a `ModelError`."""
         header, arrays = read_container(path, KIND, VERSION)
         try:
-            graph = Graph.from_json(json.dumps(header["graph"]))
-            matrices = {
-                k: Matrix(
-                    unpack(arrays[f"{k}/codes"], arrays[f"{k}/scheme"], int(np.prod(graph.weight_shape(graph[k])[1:]))),
-                    arrays[f"{k}/scheme"],
-                    arrays[f"{k}/bias"],
-                    int(m["input_bits"]),
-                    int(m["input_shift"]),
-                )
-                for k, m in header["matrices"].items()
-            }
-            arithmetic = {k: Arithmetic(arrays[f"{k}/multiplier"], **n) for k, n in header["arithmetic"].items()}
-            tensors = {
-                k: TensorQuant(TensorFormat(int(t["bits"]), bool(t["signed"])), float(t["scale"]))
-                for k, t in header["tensors"].items()
-            }
-            scale = float(header["logits_scale"])
-            return Program(graph, matrices, arithmetic, tensors, scale, header["metadata"]).verify()
-        except (KeyError, TypeError, ValueError, AttributeError, InvariantError) as error:
+            return _from_parts(header, arrays).verify()
+        except (
+            InvariantError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError, RecursionError
+        ) as error:  # fmt: skip
             raise ModelError(f"{path} does not hold a legal program: {error}") from None
+
+
+_HEADER = ("kind", "version", "graph", "matrices", "arithmetic", "tensors", "logits_scale", "metadata")
+
+
+def _from_parts(data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Program:
+    """The program of a file's header and tensors, verified but for its arithmetic."""
+    header = strict.record(data, "the header", _HEADER)
+    graph = Graph.from_data(header["graph"]).verify()
+    matrices = strict.record(header["matrices"], "matrices", {n.name for n in graph.weighted})
+    arithmetic = strict.mapping(header["arithmetic"], "arithmetic")
+    expected = {f"{k}/{kind}" for k in matrices for kind in ("codes", "scheme", "bias")}
+    strict.record(dict(arrays), "tensors", expected | {f"{k}/multiplier" for k in arithmetic})
+    return Program(
+        graph,
+        {k: _matrix(graph, k, m, arrays) for k, m in matrices.items()},
+        {k: Arithmetic.from_file(k, a, arrays) for k, a in arithmetic.items()},
+        {k: _tensor(k, t) for k, t in strict.mapping(header["tensors"], "tensors").items()},
+        strict.real(header["logits_scale"], "logits_scale"),
+        strict.mapping(header["metadata"], "metadata"),
+    )
+
+
+def _matrix(graph: Graph, name: str, data: object, arrays: Mapping[str, NDArray[Any]]) -> Matrix:
+    rows, *columns = graph.weight_shape(graph[name])
+    return Matrix.from_file(name, data, arrays, rows, math.prod(columns))
+
+
+def _tensor(name: str, data: object) -> TensorQuant:
+    found = strict.record(data, f"tensor {name}", {"bits", "signed", "scale"})
+    bits, signed = strict.whole(found["bits"], f"{name} bits"), strict.truth(found["signed"], f"{name} signed")
+    return TensorQuant(TensorFormat(bits, signed), strict.real(found["scale"], f"{name} scale"))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import ModelError
 from .graph import FloatArray, Node, Op, OutputStatistics, Parameters, Shape, Window
-from .rawgraph import NO_PAD, GraphEmitter, Pads, Value, bad_padding, words
+from .rawgraph import NO_PAD, GraphEmitter, Pads, Value, bad_padding, check_size, words
 
 _log = logging.getLogger(__name__)
 
@@ -261,7 +261,7 @@ class GraphBuilder(GraphEmitter):
         spatial = any(rows) or any(columns)
         return replace(
             x,
-            shape=self.check_size(name, shape),
+            shape=check_size(name, shape),
             label=name,
             channels=(x.channels[0] + channels[0], x.channels[1] + channels[1]),
             pad=_sum(x.pad, (rows[0], columns[0], rows[1], columns[1])),
@@ -285,13 +285,10 @@ class GraphBuilder(GraphEmitter):
         return relu and value == 0 and max(window.pad) < min(window.kernel) and window.dilation == (1, 1)
 
     def _pool_window(self, name: str, window: Window, height: int, width: int, ceil: bool) -> Window:
-        """The window with ceil mode said as padding, as torch resolves it; each window must touch the image."""
+        """The window with ceil mode said as padding, as torch resolves it."""
+        window.verify(name)
         top, left, bottom, right = window.pad
-        if min(*window.kernel, *window.stride, *window.dilation) < 1 or min(window.pad) < 0:
-            raise ModelError(f"{name} kernel, stride and dilation must be positive and its padding not negative")
         spans = [d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilation, strict=True)]
-        if top >= spans[0] or bottom >= spans[0] or left >= spans[1] or right >= spans[1]:
-            raise ModelError(f"{name} padding must be smaller than its window, not {window.pad}")
         if ceil:
             bottom = _ceil_pad(height, spans[0], window.stride[0], top, bottom)
             right = _ceil_pad(width, spans[1], window.stride[1], left, right)

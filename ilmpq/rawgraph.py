@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from .errors import ModelError
 from .graph import FloatArray, Graph, Node, Op, OutputStatistics, Parameters, Shape, Window
+from .graph import check_size as check_size
 from .graph import output_shape as output_shape
+from .node import MAX_VALUES
 from .untrusted import Budget
 
 Pads = tuple[int, int, int, int]
@@ -26,7 +28,6 @@ SUPPORTED = (
     "convolutions, linear layers, batch norm, ReLU and ReLU6, additions, channel concatenation, "
     "max and average pools, flattening, dropout and option-A shortcuts"
 )
-MAX_VALUES = 2**27  # per image and tensor: 512 MB of float32
 NO_PAD: Pads = (0, 0, 0, 0)
 
 
@@ -148,26 +149,10 @@ class GraphEmitter:
             return np.array(values, dtype=np.float32, order="C")
 
     def emit(self, node: Node) -> Value:
-        self._check_window(node)
         shape = output_shape(self._graph, node, [self._shapes[i] for i in node.inputs])
         self._nodes.append(node)
-        self._shapes[node.name] = self.check_size(node.name, shape)
+        self._shapes[node.name] = shape
         return Value(node.name, shape, node.name)
-
-    def _check_window(self, node: Node) -> None:
-        if node.window is None:
-            return
-        window, source = node.window, self._shapes[node.inputs[0]]
-        if min(*window.kernel, *window.stride, *window.dilation) < 1 or min(window.pad) < 0:
-            raise ModelError(f"{node.name} kernel, stride and dilation must be positive and its padding not negative")
-        top, left, bottom, right = window.pad
-        if len(source) == 3:
-            self.check_size(node.name, (source[0], source[1] + top + bottom, source[2] + left + right))
-
-    def check_size(self, name: str, shape: Shape) -> Shape:
-        if math.prod(shape) > MAX_VALUES:
-            raise ModelError(f"{name} must have at most {MAX_VALUES} values per image, not {words(shape)}")
-        return shape
 
     def is_reshaped(self, x: Value) -> bool:
         return x.stride == (1, 1) and not any(x.channels) and not any(x.pad) and x.shape != self._shapes[x.node]

@@ -52,7 +52,8 @@ def random_graph(rng: np.random.Generator) -> Graph:
             op = Op.MAX_POOL if rng.random() < 0.5 else Op.AVG_POOL
             pad = (0, 0, 1, 1) if rng.random() < 0.5 else (1, 1, 1, 1)
             window = Window((3, 3), (2, 2), pad)
-            nodes.append(Node(f"pool{i}", op, (x,), window, count_pad=bool(rng.random() < 0.5)))
+            count_pad = bool(rng.random() < 0.5) or op is Op.MAX_POOL
+            nodes.append(Node(f"pool{i}", op, (x,), window, count_pad=count_pad))
             x, size = f"pool{i}", window.output_size(*size)
         elif kind == "concat":
             left = conv(f"left{i}", x, None, channels, 2, (1, 1), (1, 1), (0, 0, 0, 0), 1, bool(rng.random() < 0.5))

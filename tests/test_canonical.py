@@ -126,7 +126,8 @@ def sketches(draw: st.DrawFn) -> Graph:
                 s.put(name, Op.CONCAT, at, draw(st.sampled_from(same)))
             case "max" | "avg":
                 op = Op.MAX_POOL if kind == "max" else Op.AVG_POOL
-                s.put(name, op, at, window=Window((3, 3), (2, 2), (1, 1, 1, 1)), count_pad=draw(st.booleans()))
+                count_pad = draw(st.booleans()) or op is Op.MAX_POOL
+                s.put(name, op, at, window=Window((3, 3), (2, 2), (1, 1, 1, 1)), count_pad=count_pad)
             case "sub":
                 s.put(name, Op.SUBSAMPLE, at, window=Window((1, 1), (2, 2)), channels_before=1, channels_after=1)
             case "id":

@@ -7,9 +7,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "ilmpq"
 LAYERS = (
-    {"errors"},
-    {"schemes", "ratio", "files", "reporter", "container", "scales", "packing"},
-    {"graph", "storage", "rowquant", "graphfile", "program"},
+    {"errors", "strict"},
+    {"schemes", "ratio", "files", "reporter", "container", "scales", "packing", "geometry", "device"},
+    {"node", "graph", "storage", "rowquant", "graphfile", "constants", "program"},
     {
         "forward",
         "codes",
@@ -48,6 +48,9 @@ HOMES = {
 }
 TORCH_FREE = {
     "errors",
+    "strict",
+    "node",
+    "constants",
     "schemes",
     "ratio",
     "files",

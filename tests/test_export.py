@@ -216,7 +216,10 @@ def test_an_export_is_read_back_and_says_what_it_is(exported):
     for form in Format:
         path, data = folder / file_name(form), export_bytes(program, form)
         path.write_bytes(data)
-        assert read_export(path) == read_export(path, program) == data
+        assert read_export(path) == read_export(path, program, form) == data
+        (other_form,) = set(Format) - {form}
+        with pytest.raises(ModelError, match=f"in the form {other_form.value}, not '{form.value}'"):
+            read_export(path, program, other_form)
         with pytest.raises(ModelError, match="was made from another program"):
             read_export(path, other)
         metadata = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}
@@ -251,7 +254,8 @@ def test_a_cut_file_is_found(exported, length, form):
     program, _, folder = exported
     data = export_bytes(program, form)
     (folder / "cut").write_bytes(data[: length % len(data)])
-    with pytest.raises(ModelError, match="cut is"):
+    expected = "cut is damaged" if length % len(data) >= 9 else "cut is"
+    with pytest.raises(ModelError, match=expected):
         read_export(folder / "cut")
 
 

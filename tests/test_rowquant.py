@@ -134,7 +134,7 @@ def test_newer_and_foreign_files_say_so(tmp_path):
     with pytest.raises(ModelError, match="version 99.*upgrade"):
         QuantModel.load(tmp_path / "new")
     write_container(tmp_path / "other", "images", 1, {}, {})
-    with pytest.raises(ModelError, match="must hold a quantized model, not a images"):
+    with pytest.raises(ModelError, match="must hold a quantized model, not images"):
         QuantModel.load(tmp_path / "other")
     assert read_container(tmp_path / "other", "images", 1)[1] == {}
 
