@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 HW_TOOLS := verilator yosys iverilog g++
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test hw-tools nightly bench accuracy clean
+.PHONY: help demo test hw-tools hw nightly bench accuracy clean
 
 help:
 	@echo "make demo      environment, then quantize the embedded digits network"
-	@echo "make test      environment, then style, types, tests, executed documentation"
+	@echo "make test      environment, hw-tools where it may, then style, types, tests, executed documentation"
 	@echo "make hw-tools  simulators and synthesis for hw/: verilator, yosys, iverilog, g++, ap_int headers"
+	@echo "make hw        synthesise the arrays: hw/syn/baseline.json and the table in docs/hardware.md"
 	@echo "make nightly   the long form of the random tests: 500 networks"
 	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
 	@echo "make accuracy  the accuracy table; DATA=folder with the CIFAR-10 files"
@@ -29,6 +30,8 @@ demo: $(STAMP)
 	$(BIN)/ilmpq quantize digits --out runs/digits
 
 test: $(STAMP)
+	@echo "== tools for hw/"
+	-@$(MAKE) --no-print-directory hw-tools
 	$(BIN)/python scripts/check.py
 
 # Debian packages of these names bring the programs of these names; hls4ml is wanted for its ap_int headers alone.
@@ -39,6 +42,9 @@ hw-tools: $(STAMP)
 	{ command -v apt-get > /dev/null && $$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends $$missing; } \
 	|| { echo "missing: $$missing- install them (Debian: apt-get install $$missing)" >&2; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --constraint constraints.txt hls4ml
+
+hw: hw-tools
+	$(BIN)/python scripts/synthesise.py
 
 nightly: $(STAMP)
 	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py

@@ -218,7 +218,9 @@ def _open_onnx(kind: type[OnnxBackend], form: str, program: Program, exports: Pa
 
     chosen = Format(form)
     path = exports / file_name(chosen)
-    return kind(program, chosen, read_export(path, program) if os.path.lexists(path) else export_bytes(program, chosen))
+    return kind(
+        program, chosen, read_export(path, program, chosen) if os.path.lexists(path) else export_bytes(program, chosen)
+    )
 
 
 def available(name: Name) -> bool:

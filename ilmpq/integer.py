@@ -88,7 +88,7 @@ class Executor:
 
     def _run(self, node: Node, inputs: Sequence[Tensor]) -> Tensor:
         if node.op in MOVES:
-            x = [i if i.dtype == torch.int64 else i.float() for i in inputs]
+            x = [i.double() if i.dtype == torch.int64 else i.float() for i in inputs]
             return run_before_clip(node, x).to(inputs[0].dtype)
         a, stored = self.program.arithmetic[node.name], self.program.tensor(node.name)
         codes = self._scaled(node, inputs).round_().clamp_(a.low, a.high)

@@ -1,6 +1,6 @@
 """What each MAC array costs on a 7-series device: Yosys on every configuration, results in `hw/syn/baseline.json`.
 
-    python scripts/synthesise.py                      # what is new or whose sources changed, then the table
+    python scripts/synthesise.py                      # what is new or whose sources changed, then docs/hardware.md
     python scripts/synthesise.py --only pot3 --tk 32  # some configurations
     python scripts/synthesise.py --check --tk 16      # synthesise again; exit code 1 if a cost grew by more than 2 %
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RTL = ROOT / "hw" / "rtl"
 TEMPLATE = ROOT / "hw" / "syn" / "synth_array.ys"
 BASELINE = ROOT / "hw" / "syn" / "baseline.json"
+PAGE = ROOT / "docs" / "hardware.md"
 GROWTH_ALLOWED = 1.02
 
 # The array, its file list, and the rows and positions it is measured with (packed DSPs need two of each).
@@ -221,6 +222,15 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def write_page(results: list[dict[str, Any]]) -> None:
+    """Put the table of the baseline's 32-lane arrays into docs/hardware.md."""
+    usual = [r for r in results if r["lanes"] == 32 and r["acc_bits"] == 32]
+    usual = [r for r in usual if (r["rows"], r["positions"]) == ARRAYS[r["array"]][1:]]
+    before, _, rest = PAGE.read_text().partition("<!-- costs -->\n")
+    _, _, after = rest.partition("<!-- /costs -->")
+    PAGE.write_text(f"{before}<!-- costs -->\n{table(usual)}\n<!-- /costs -->{after}")
+
+
 def numbers(text: str) -> list[int]:
     return [int(n) for n in text.split(",")]
 
@@ -259,6 +269,7 @@ def main() -> int:
                 BASELINE.write_text(json.dumps(stored, indent=1) + "\n")
     print(table([(known | fresh)[c.key] for c in configs]))
     if not args.check:
+        write_page(list((known | fresh).values()))
         return 0
     grown = [
         f"{key} {cost} must be at most {GROWTH_ALLOWED * known[key][cost]:.1f}, not {result[cost]}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("data: shared/data is not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def verilator() -> None:
+    """For tests that simulate RTL: skipped by name where the tools are not installed, which in CI is a failure."""
+    for tool in ("verilator", "g++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"tools: {tool} is missing, `make hw-tools` installs it")
 
 
 def skip_reasons(reporter: pytest.TerminalReporter) -> Counter[str]:

@@ -283,6 +283,7 @@ def test_a_run_with_everything(folder, tmp_path):
     assert files == {
         "model.safetensors",
         "float.safetensors",
+        "program.safetensors",
         "rows.csv",
         "summary.json",
         "config.json",

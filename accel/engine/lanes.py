@@ -1,0 +1,49 @@
+"""The lane codes of a geometry's arrays: what the weight memory holds in place of integer codes.
+
+Every array adds a constant of its row to its sums (`correction`), which offline work subtracts from the row's bias, so
+that it costs no hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilmpq.geometry import Array, Geometry, Resource
+
+from . import lanes_dsp, lanes_lut
+
+MOST_FOUR_BITS = 6  # activation bits up to which a DSP takes four products
+
+
+class Lane(Protocol):
+    """How an array reads its weights."""
+
+    @property
+    def lane_bits(self) -> int: ...
+
+    def encode(self, codes: NDArray[np.int8]) -> NDArray[np.uint8]: ...
+
+    def correction(self, codes: NDArray[np.int8], act_bits: int, passes: int = 1) -> NDArray[np.int64]: ...
+
+
+LUT_LANES = {
+    "pot4": lanes_lut.POT4,
+    "pot3": lanes_lut.POT3,
+    "fix2": lanes_lut.TERNARY,
+    "fix3": lanes_lut.FIXED3,
+    "fix4": lanes_lut.FIXED4,
+    "fix8": lanes_lut.FIXED8,
+}
+
+
+def lane_of(array: Array, geometry: Geometry) -> Lane:
+    """The lane of one of a geometry's arrays."""
+    if array.resource is Resource.LUT:
+        return LUT_LANES[array.scheme]
+    if array.scheme == "fix8":
+        return lanes_dsp.fixed8(geometry.tp)
+    four = geometry.act_bits <= MOST_FOUR_BITS and array.rows % 2 == 0 and geometry.tp % 2 == 0
+    return lanes_dsp.fixed4(geometry.act_bits, array.rows, 4 if four else 2)

@@ -1,0 +1,148 @@
+"""A design point: which MAC arrays stand side by side, and what they share.
+
+>>> g = Geometry.parse("pot4@lut:4, fix4@dsp:4, fix8@dsp:2", tk=16, tp=2)
+>>> g.rows, g.macs_per_cycle
+(10, 320)
+>>> Geometry.from_dict(g.to_dict()) == g
+True
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from .errors import UsageError
+from .schemes import BY_NAME, Scheme, scheme_named
+
+MOST_ARRAYS, MOST_ROWS, MOST_LANES, MOST_POSITIONS = 16, 1024, 64, 32
+ACC_BITS = (16, 32)
+ACT_BITS = (4, 8)
+
+
+class Resource(StrEnum):
+    """What multiplies."""
+
+    LUT = "lut"
+    DSP = "dsp"
+
+
+KINDS: tuple[tuple[str, Resource], ...] = (
+    ("pot4", Resource.LUT),
+    ("fix4", Resource.DSP),
+    ("fix8", Resource.DSP),
+    ("pot3", Resource.LUT),
+    ("fix4", Resource.LUT),
+    ("fix3", Resource.LUT),
+    ("fix2", Resource.LUT),
+    ("fix8", Resource.LUT),
+)  # the arrays that exist; the index is the kind's number in the hardware
+
+
+@dataclass(frozen=True)
+class Array:
+    """Rows of one scheme on one resource."""
+
+    scheme: str
+    resource: Resource
+    rows: int
+
+    @property
+    def kind(self) -> int:
+        """The number by which the hardware knows this kind of array."""
+        return KINDS.index((self.scheme, self.resource))
+
+    def __str__(self) -> str:
+        return f"{self.scheme}@{self.resource.value}:{self.rows}"
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Arrays whose rows are computed together, over `tk` products per step and `tp` output positions."""
+
+    arrays: tuple[Array, ...]
+    tk: int
+    tp: int
+    act_bits: int = 4
+    acc_bits: int = 32
+
+    @staticmethod
+    def parse(text: str, tk: int, tp: int, act_bits: int = 4, acc_bits: int = 32) -> Geometry:
+        """Arrays out of `pot4@lut:22, fix4@dsp:8, fix8@dsp:2`."""
+        arrays = []
+        for part in text.split(","):
+            name, _, rows = part.strip().partition(":")
+            scheme, _, resource = name.partition("@")
+            try:
+                arrays.append(Array(scheme_named(scheme).name, Resource(resource), int(rows)))
+            except ValueError:
+                raise UsageError(f"geometry must be like pot4@lut:22,fix4@dsp:8, not {text!r}") from None
+        return Geometry(tuple(arrays), tk, tp, act_bits, acc_bits).verify()
+
+    @property
+    def rows(self) -> int:
+        return sum(a.rows for a in self.arrays)
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.rows * self.tk * self.tp
+
+    def schemes(self) -> dict[Scheme, int]:
+        """Rows of each scheme, whatever multiplies them."""
+        rows: dict[Scheme, int] = {}
+        for array in self.arrays:
+            scheme = BY_NAME[array.scheme]
+            rows[scheme] = rows.get(scheme, 0) + array.rows
+        return rows
+
+    def verify(self) -> Geometry:
+        """Check every rule; `UsageError` says which is broken."""
+        if not 1 <= len(self.arrays) <= MOST_ARRAYS:
+            raise UsageError(f"a geometry must have 1 to {MOST_ARRAYS} arrays, not {len(self.arrays)}")
+        for label, value, low, high in (
+            ("tk", self.tk, 1, MOST_LANES),
+            ("tp", self.tp, 1, MOST_POSITIONS),
+            ("act_bits", self.act_bits, *ACT_BITS),
+            ("acc_bits", self.acc_bits, *ACC_BITS),
+        ):
+            if not low <= value <= high:
+                raise UsageError(f"{label} must be from {low} to {high}, not {value}")
+        for array in self.arrays:
+            self._verify_array(array)
+        return self
+
+    def _verify_array(self, array: Array) -> None:
+        if (array.scheme, array.resource) not in KINDS:
+            known = ", ".join(f"{scheme}@{resource.value}" for scheme, resource in KINDS)
+            raise UsageError(f"there is no array for {array.scheme} on {array.resource.value}s: choose among {known}")
+        if not 1 <= array.rows <= MOST_ROWS:
+            raise UsageError(f"{array} must have 1 to {MOST_ROWS} rows")
+        if array.resource is Resource.DSP and array.rows % 2 and self.tp % 2:
+            raise UsageError(f"{array} shares a DSP between two rows or two positions: make its rows or tp even")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        arrays = [{"scheme": a.scheme, "resource": a.resource.value, "rows": a.rows} for a in self.arrays]
+        return {
+            "arrays": arrays,
+            "tk": self.tk,
+            "tp": self.tp,
+            "act_bits": self.act_bits,
+            "acc_bits": self.acc_bits,
+        }
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Geometry:
+        """The inverse of `to_dict`; what is no geometry is a `UsageError`."""
+        try:
+            arrays = tuple(
+                Array(scheme_named(a["scheme"]).name, Resource(a["resource"]), int(a["rows"])) for a in data["arrays"]
+            )
+            sizes = [int(data[k]) for k in ("tk", "tp", "act_bits", "acc_bits")]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UsageError(
+                f"geometry cannot be read ({error}): it must have arrays, tk, tp, act_bits, acc_bits"
+            ) from None
+        return Geometry(arrays, *sizes).verify()

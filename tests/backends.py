@@ -1,0 +1,151 @@
+"""The MAC arrays in numpy, RTL and HLS behind one call; the only place in the tests that builds simulators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from accel.engine.lanes import lane_of
+from accel.verilated import Module, Simulation, pack_fields, read_file_list, unpack_fields
+from ilmpq.geometry import Geometry
+from ilmpq.schemes import BY_NAME
+
+RTL = Path(__file__).parents[1] / "hw" / "rtl"
+TWINS = RTL.parent / "sim" / "twins"
+
+
+def sources(structural: bool) -> tuple[Path, ...]:
+    """The arrays' files, as they are synthesised or with behavioural twins where there are any."""
+    files = read_file_list(RTL / "arrays.f")
+    return files if structural else tuple(t if (t := TWINS / f.name).exists() else f for f in files)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One matrix-vector product: codes (rows × steps·tk), activations (positions × steps·tk), and where pass 2 begins."""
+
+    codes: np.ndarray
+    act: np.ndarray
+    passes: int = 1
+
+
+def random_frame(
+    geometry: Geometry, steps: int, rng: np.random.Generator, passes: int = 1, extreme: bool = False
+) -> Frame:
+    """Codes that each row's scheme has and any activations; the extremes only, if asked for."""
+    size = steps * geometry.tk
+    rows = []
+    for array in geometry.arrays:
+        scheme = BY_NAME[array.scheme]
+        levels = np.array([scheme.top] if extreme else scheme.levels)
+        rows.append(rng.choice(levels, (array.rows, size)) * rng.choice([-1, 1], (array.rows, size)))
+    top = 2**geometry.act_bits - 1
+    act = (
+        rng.choice([0, top], (passes, geometry.tp, size))
+        if extreme
+        else rng.integers(0, top + 1, (passes, geometry.tp, size))
+    )
+    return Frame(np.concatenate(rows).astype(np.int8), act, passes)
+
+
+def numpy_sums(geometry: Geometry, frame: Frame) -> np.ndarray:
+    """rows × positions: Σ code·act over all passes, the first ones shifted, plus each row's correction."""
+    codes = frame.codes.astype(np.int64)
+    sums = np.zeros((len(codes), geometry.tp), np.int64)
+    for act in frame.act:
+        sums = (sums << geometry.act_bits) + codes @ act.T
+    start = 0
+    for array in geometry.arrays:
+        rows = slice(start, start + array.rows)
+        lane = lane_of(array, geometry)
+        sums[rows] += lane.correction(frame.codes[rows], geometry.act_bits, frame.passes)[:, None]
+        start += array.rows
+    half = 1 << (geometry.acc_bits - 1)
+    return (sums + half) % (2 * half) - half  # accumulators wrap
+
+
+def steps_of(geometry: Geometry, frames: list[Frame]) -> dict[str, np.ndarray]:
+    """What enters the split array, step by step: activations and lane codes as words, flags."""
+    act, weight, shift, last = [], [], [], []
+    for frame in frames:
+        count = frame.codes.shape[1] // geometry.tk
+        lanes = _lane_words(geometry, frame, count)
+        for number, given in enumerate(frame.act):
+            act.append(given.reshape(geometry.tp, count, geometry.tk).transpose(1, 0, 2).reshape(count, -1))
+            weight.append(lanes)
+            shift.append(np.arange(count) == (0 if number else -1))
+            last.append((np.arange(count) == count - 1) & (number == frame.passes - 1))
+    flags = {"in_shift_i": np.concatenate(shift), "in_last_i": np.concatenate(last)}
+    packed = {"act_i": pack_fields(np.concatenate(act), geometry.act_bits), "weight_i": np.concatenate(weight)}
+    return {k: v.astype(np.uint32)[:, None] for k, v in flags.items()} | packed
+
+
+def _lane_words(geometry: Geometry, frame: Frame, steps: int) -> np.ndarray:
+    """The lane codes of every step as bits, arrays one after another, in 32-bit words."""
+    bits, start = [], 0
+    for array in geometry.arrays:
+        lane = lane_of(array, geometry)
+        codes = lane.encode(frame.codes[start : start + array.rows])
+        start += array.rows
+        ordered = codes.reshape(array.rows, steps, geometry.tk).transpose(1, 0, 2).reshape(steps, -1, 1)
+        bits.append(np.unpackbits(ordered, axis=2, count=lane.lane_bits, bitorder="little").reshape(steps, -1))
+    return pack_fields(np.concatenate(bits, axis=1), 1)
+
+
+class RtlSplitArray:
+    """`split_mac_array` in Verilator; `structural` with every LUT of the adders, else with their twins."""
+
+    def __init__(self, geometry: Geometry, structural: bool = False, **parameters: int) -> None:
+        self.geometry = geometry
+        widths = sum(a.rows * geometry.tk * lane_of(a, geometry).lane_bits for a in geometry.arrays)
+        flags = {"rst_i": 1, "in_valid_i": 1, "in_shift_i": 1, "in_last_i": 1, "out_ready_i": 1}
+        ports = {"act_i": geometry.tp * geometry.tk * geometry.act_bits, "weight_i": widths}
+        self._module = Module(
+            "split_mac_array",
+            sources(structural),
+            flags | ports,
+            {"in_ready_o": 1, "out_valid_o": 1, "acc_o": geometry.rows * geometry.tp * geometry.acc_bits},
+            {
+                "ARRAYS": len(geometry.arrays),
+                "KINDS": _packed([a.kind for a in geometry.arrays]),
+                "ROWS": _packed([a.rows for a in geometry.arrays]),
+                "TK": geometry.tk,
+                "TP": geometry.tp,
+                "ACT_BITS": geometry.act_bits,
+                "ACC_BITS": geometry.acc_bits,
+                **parameters,
+            },
+        )
+        self._simulation = Simulation(self._module)
+
+    def run(self, frames: list[Frame], rng: np.random.Generator, stalls: float = 0.0) -> list[np.ndarray]:
+        """The sums of every frame; steps come and results are taken only now and then, if stalls are asked for."""
+        steps = steps_of(self.geometry, frames)
+        at, results = 0, []
+        self._simulation.step(rst_i=1)
+        total = len(steps["act_i"])
+        while len(results) < len(frames):
+            valid = at < total and rng.random() >= stalls
+            given = (
+                {k: int.from_bytes(v[at].astype("<u4").tobytes(), "little") for k, v in steps.items()} if valid else {}
+            )
+            ready = int(rng.random() >= stalls)
+            out = self._simulation.step(in_valid_i=int(valid), out_ready_i=ready, **given)
+            if valid and out["in_ready_o"]:
+                at += 1
+            if ready and out["out_valid_o"]:
+                results.append(self._sums(out["acc_o"]))
+        return results
+
+    def _sums(self, word: int) -> np.ndarray:
+        g = self.geometry
+        size = -(-g.rows * g.tp * g.acc_bits // 32)
+        words = np.frombuffer(word.to_bytes(4 * size, "little"), "<u4")[None]
+        return unpack_fields(words, g.acc_bits, g.rows * g.tp).reshape(g.rows, g.tp)
+
+
+def _packed(values: list[int]) -> str:
+    """A list as the hardware's parameter: 16 bits each, the first in the lowest."""
+    return f"256'h{sum(v << (16 * i) for i, v in enumerate(values)):x}"
