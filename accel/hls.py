@@ -31,6 +31,7 @@ from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fi
 Integers = NDArray[np.integer]
 Sums = NDArray[np.int64]
 SOURCES = Path(__file__).parents[1] / "hw" / "hls"
+DRIVER = SOURCES.parent / "sim" / "hls_driver.hpp"
 COMPILE = ("g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-w")
 MOST_FOUR_BITS = 6  # activation bits up to which a DSP takes four products
 
@@ -204,7 +205,8 @@ class HlsSplitArray:
             f"ilmpq::MacArray<{p.lane_type(self.tp, self.act_bits)}, {p.rows}, {self.tk}, {self.tp}, {self.acc_bits}>"
             for p in self.parts
         ]
-        return f'#include "matrix_vector.hpp"\ntypedef ilmpq::SplitMacArray<{", ".join(arrays)}> Array;\n{_DRIVER}'
+        typedef = f"typedef ilmpq::SplitMacArray<{', '.join(arrays)}> Array;"
+        return f'#include "split_mac_array.hpp"\n{typedef}\n#include "{DRIVER.name}"\n'
 
 
 class HlsArray(HlsSplitArray):
@@ -217,61 +219,6 @@ class HlsArray(HlsSplitArray):
 
     def weight_words(self, weights: Integers | Sequence[Integers]) -> Words:
         return super().weight_words([weights] if isinstance(weights, np.ndarray) else weights)
-
-
-_DRIVER = """
-#include <cstdint>
-template <int BITS> ap_uint<BITS> load(const uint32_t *words) {
-  ap_uint<BITS> value;
-  for (int low = 0; low < BITS; low += 32) {
-    const int high = low + 31 < BITS ? low + 31 : BITS - 1;
-    value.range(high, low) = ap_uint<32>(words[low / 32]);
-  }
-  return value;
-}
-template <int BITS> void store(const ap_uint<BITS> &value, uint32_t *words) {
-  for (int low = 0; low < BITS; low += 32) {
-    const int high = low + 31 < BITS ? low + 31 : BITS - 1;
-    words[low / 32] = value.range(high, low).to_uint();
-  }
-}
-static const int ACT = (Array::ACT_WORD + 31) / 32, WEIGHT = (Array::WEIGHT_WORD + 31) / 32, ACC = (Array::ACC_WORD + 31) / 32;
-
-// Flags: 1 clear, 2 shift. Accumulators after every step.
-extern "C" long run_steps(long steps, const uint32_t *act, const uint32_t *weight, const uint32_t *flags, uint32_t *acc) {
-  Array array;
-  for (long i = 0; i < steps; i++, act += ACT, weight += WEIGHT, acc += ACC) {
-    array.step(load<Array::ACT_WORD>(act), load<Array::WEIGHT_WORD>(weight), flags[i] & 1, flags[i] & 2);
-    store<Array::ACC_WORD>(array.accumulators(), acc);
-  }
-  return steps;
-}
-
-// Flags: 1 last, 2 shift. Accumulators of every frame; returns how many, a negative number if a stream ran dry or over.
-extern "C" long run_stream(long steps, const uint32_t *act, const uint32_t *weight, const uint32_t *flags, uint32_t *acc) {
-  ilmpq::Stream<ilmpq::AxiBeat<Array::ACT_WORD> > acts;
-  ilmpq::Stream<ilmpq::AxiBeat<Array::WEIGHT_WORD> > weights;
-  ilmpq::Stream<ilmpq::AxiBeat<Array::ACC_WORD> > accumulators;
-  long frames = 0, found = 0;
-  for (long i = 0; i < steps; i++, act += ACT, weight += WEIGHT) {
-    acts.write(ilmpq::axi_beat(load<Array::ACT_WORD>(act), flags[i] & 2, flags[i] & 1));
-    weights.write(ilmpq::axi_beat(load<Array::WEIGHT_WORD>(weight), false, false));
-    frames += flags[i] & 1;
-  }
-  try {
-    ilmpq::matrix_vector<Array>(acts, weights, accumulators, frames);
-    if (!acts.empty() || !weights.empty()) return -1;
-    for (; found < frames; found++, acc += ACC) {
-      const ilmpq::AxiBeat<Array::ACC_WORD> beat = accumulators.read();
-      if (!beat.last) return -2;
-      store<Array::ACC_WORD>(beat.data.range(Array::ACC_WORD - 1, 0), acc);
-    }
-  } catch (const std::underflow_error &) {
-    return -3;
-  }
-  return accumulators.empty() ? found : -4;
-}
-"""
 
 
 def headers() -> Path:
@@ -292,12 +239,17 @@ def _library(driver: str) -> Path:
         raise ToolMissing("g++ is missing: `make hw-tools` installs it (Debian: apt-get install g++)")
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
     digest = hashlib.sha256(f"{version}{COMPILE}{driver}".encode())
-    for source in (*sorted(SOURCES.glob("*.hpp")), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
+    for source in (
+        *sorted(SOURCES.glob("*.hpp")),
+        DRIVER,
+        headers() / "ap_int_base.h",
+        headers() / "etc" / "ap_private.h",
+    ):
         digest.update(source.read_bytes())
 
     def build(folder: Path) -> Path:
         (folder / "unit.cpp").write_text(driver)
-        include = ["-I", str(SOURCES), "-isystem", str(headers())]
+        include = ["-I", str(SOURCES), "-I", str(DRIVER.parent), "-isystem", str(headers())]
         call([*COMPILE, *include, str(folder / "unit.cpp"), "-o", str(folder / "unit.so")], "HLS unit")
         return folder / "unit.so"
 
