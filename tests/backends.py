@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accel import hls
 from accel.engine.lanes import lane_of
 from accel.verilated import Module, Simulation, pack_fields, read_file_list, unpack_fields
 from ilmpq.geometry import Geometry
@@ -144,6 +145,20 @@ class RtlSplitArray:
         size = -(-g.rows * g.tp * g.acc_bits // 32)
         words = np.frombuffer(word.to_bytes(4 * size, "little"), "<u4")[None]
         return unpack_fields(words, g.acc_bits, g.rows * g.tp).reshape(g.rows, g.tp)
+
+
+class HlsSplitArray:
+    """The same list of arrays in HLS C++, compiled with g++: the streaming unit."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        parts = [hls.Part(list(hls.Lane)[a.kind], a.rows) for a in geometry.arrays]
+        self._unit = hls.HlsSplitArray(parts, geometry.tk, geometry.tp, geometry.act_bits, geometry.acc_bits)
+
+    def run(self, frames: list[Frame]) -> np.ndarray:
+        """The sums of every frame."""
+        s = steps_of(self.geometry, frames)
+        return self._unit.stream_words(s["act_i"], s["weight_i"], s["in_last_i"], s["in_shift_i"])
 
 
 def _packed(values: list[int]) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from backends import Frame, RtlSplitArray, numpy_sums, random_frame
+from backends import Frame, HlsSplitArray, RtlSplitArray, numpy_sums, random_frame
 
 from ilmpq.geometry import Geometry
 
@@ -29,11 +29,13 @@ class Conformance:
     tk, tp, act_bits, acc_bits = 16, 2, 4, 32
 
     @pytest.fixture(scope="class")
-    def geometry(self):
-        return Geometry.parse(self.arrays, self.tk, self.tp, self.act_bits, self.acc_bits)
+    @classmethod
+    def geometry(cls):
+        return Geometry.parse(cls.arrays, cls.tk, cls.tp, cls.act_bits, cls.acc_bits)
 
     @pytest.fixture(scope="class")
-    def rtl(self, geometry, verilator):
+    @classmethod
+    def rtl(cls, geometry, verilator):
         return RtlSplitArray(geometry)
 
     @pytest.mark.parametrize("stalls", [0.0, 0.3], ids=["back-to-back", "stalls"])
@@ -41,6 +43,11 @@ class Conformance:
         rng = np.random.default_rng([1, int(10 * stalls)])
         frames = frames_for(geometry, rng)
         for frame, sums in zip(frames, rtl.run(frames, rng, stalls), strict=True):
+            np.testing.assert_array_equal(sums, numpy_sums(geometry, frame))
+
+    def test_hls_equals_numpy(self, geometry):
+        frames = frames_for(geometry, np.random.default_rng(2))
+        for frame, sums in zip(frames, HlsSplitArray(geometry).run(frames), strict=True):
             np.testing.assert_array_equal(sums, numpy_sums(geometry, frame))
 
 
