@@ -18,12 +18,16 @@ from ilmpq.errors import Interrupted
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "COLUMNS": "200"}
 
 
+def heed_interrupts():
+    """Ctrl-C reaches the program even where the tests themselves run in a shell's background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def ilmpq(*words, cwd=None, start=False):
     command = [sys.executable, "-m", "ilmpq.cli", *map(str, words)]
     if start:
-        return subprocess.Popen(
-            command, cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(command, cwd=cwd, env=ENVIRONMENT, preexec_fn=heed_interrupts, **pipes)
     return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
