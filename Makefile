@@ -13,7 +13,7 @@ help:
 	@echo "make test      environment, hw-tools where it may, then style, types, tests, executed documentation"
 	@echo "make hw-tools  simulators and synthesis for hw/: verilator, yosys, iverilog, g++, ap_int headers"
 	@echo "make hw        synthesise the arrays: hw/syn/baseline.json and the table in docs/hardware.md"
-	@echo "make nightly   the long form of the random tests: 500 networks"
+	@echo "make nightly   the long form of the random tests: 500 networks, 10^8 accumulations of packed DSPs"
 	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
 	@echo "make accuracy  the accuracy table; DATA=folder with the CIFAR-10 files"
 	@echo "make clean     remove the environment and everything built"
@@ -47,7 +47,7 @@ hw: hw-tools
 	$(BIN)/python scripts/synthesise.py
 
 nightly: $(STAMP)
-	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py
+	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py tests/test_lanes.py
 
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'

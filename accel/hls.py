@@ -1,10 +1,7 @@
 """The HLS arrays of `hw/hls` as Python objects: g++ makes a shared library of an array, ctypes feeds it.
 
-    >>> array = HlsArray("ternary_lut", rows=2, tk=3, tp=1, act_bits=4)
-    >>> lane_codes = np.array([[[1, 0, 3], [0, 1, 1]]])  # one step: 1, 0, -1 and 0, 1, 1
-    >>> activations = np.array([[[5, 6, 7]]])
-    >>> array.run(activations, lane_codes)[:, :, 0]  # the first sum has its row's correction of 15 in it
-    array([[13, 13]])
+    array = HlsArray("ternary_lut", rows=2, tk=3, tp=1, act_bits=4)
+    array.run(activations, lane_codes)  # steps × positions × lanes, steps × rows × lanes → steps × rows × positions
 
 Libraries are kept by a checksum of all headers and of the parameters.
 """
@@ -24,16 +21,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ilmpq.device import hardware_folder
 from ilmpq.errors import ToolMissing
 
+from .engine.lanes import MOST_FOUR_BITS
 from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fields, words
 
 Integers = NDArray[np.integer]
 Sums = NDArray[np.int64]
-SOURCES = Path(__file__).parents[1] / "hw" / "hls"
+SOURCES = hardware_folder() / "hls"
 DRIVER = SOURCES.parent / "sim" / "hls_driver.hpp"
 COMPILE = ("g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-w")
-MOST_FOUR_BITS = 6  # activation bits up to which a DSP takes four products
 
 
 class Lane(StrEnum):

@@ -172,12 +172,18 @@ def _build(module: Module, folder: Path) -> Path:
         module.name,
     )
     (folder / "driver.cpp").write_text(_driver(module))
+    return compile_verilated(folder, module.name, "-shared")
+
+
+def compile_verilated(folder: Path, name: str, *flags: str) -> Path:
+    """What Verilator wrote into a folder, and any C++ beside it, as a program or a library: compiled and linked."""
     root = _verilator_root()
     include = ["-I", str(folder), "-I", f"{root}/include", "-I", f"{root}/include/vltstd"]
-    library = folder / "module.so"
-    sources = sorted(str(p) for p in folder.glob("*.cpp"))
-    call([*COMPILE, "-shared", *include, *sources, str(_runtime(root)), "-o", str(library)], module.name)
-    return library
+    everything = "".join(f'#include "{p.name}"\n' for p in sorted(folder.glob("*.cpp")))  # headers are parsed once
+    (folder / "everything.cc").write_text(everything)
+    sources = [str(folder / "everything.cc"), str(_runtime(root))]
+    call([*COMPILE, *flags, *include, *sources, "-o", str(folder / "linked")], name)
+    return folder / "linked"
 
 
 def _runtime(root: str) -> Path:

@@ -2,7 +2,7 @@
 
     python scripts/synthesise.py                      # what is new or whose sources changed, then docs/hardware.md
     python scripts/synthesise.py --only pot3 --tk 32  # some configurations
-    python scripts/synthesise.py --check --tk 16      # synthesise again; exit code 1 if a cost grew by more than 2 %
+    python scripts/synthesise.py --check --tk 16      # synthesise again; exit code 1 if a cost grew by more than 2 % or a path is too long
 
 LUTs are cells: LUT1 … LUT6, a LUT6_2 once, inverters and LUTs used as memory too. Depth is the longest path between
 registers or ports in LUTs; carry chains on it are counted apart, a chain of any length once.
@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ TEMPLATE = ROOT / "hw" / "syn" / "synth_array.ys"
 BASELINE = ROOT / "hw" / "syn" / "baseline.json"
 PAGE = ROOT / "docs" / "hardware.md"
 GROWTH_ALLOWED = 1.02
+DEPTH_ALLOWED = 3  # LUTs between registers
 
 # The array, its file list, and the rows and positions it is measured with (packed DSPs need two of each).
 ARRAYS: dict[str, tuple[str, int, int]] = {
@@ -79,8 +81,8 @@ class Config:
     def macs(self) -> int:
         return self.lanes * self.rows * self.positions
 
-    def script(self, json_file: Path) -> str:
-        """The Yosys commands that synthesise it."""
+    def script(self, netlist: Path) -> str:
+        """The Yosys commands that synthesise it; the netlist is written as JSON and, beside it, as Verilog."""
         files = [RTL / line for line in source_names(self.array)]
         parameters = {
             "TK": self.lanes, "ACT_BITS": self.act_bits, "ACC_BITS": self.acc_bits, "ROWS": self.rows, "TP": self.positions
@@ -89,7 +91,8 @@ class Config:
             "FILES": " ".join(map(str, files)),
             "PARAMETERS": " ".join(f"-set {name} {value}" for name, value in parameters.items()),
             "TOP": self.array,
-            "JSON": str(json_file),
+            "JSON": str(netlist),
+            "VERILOG": str(netlist.with_suffix(".v")),
         }
         return re.sub(r"@([A-Z]+)@", lambda found: filled[found[1]], TEMPLATE.read_text())
 
@@ -114,8 +117,8 @@ def yosys_version() -> str:
     return subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout.split(" (")[0].strip()
 
 
-def synthesise(config: Config, version: str) -> dict[str, Any]:
-    """Runs Yosys and counts."""
+def synthesise(config: Config, version: str, netlists: Path | None = None) -> dict[str, Any]:
+    """Runs Yosys and counts; the netlist as Verilog is kept, if a folder for it is named."""
     with tempfile.TemporaryDirectory() as folder:
         netlist_file = Path(folder) / "netlist.json"
         script = Path(folder) / "synth.ys"
@@ -124,6 +127,9 @@ def synthesise(config: Config, version: str) -> dict[str, Any]:
         if run.returncode:
             raise SystemExit(f"{config.key}: yosys must succeed, not say:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
         modules = json.loads(netlist_file.read_text())["modules"]
+        if netlists:
+            name = f"{config.array}-{config.lanes}-{config.act_bits}.v"
+            shutil.copyfile(netlist_file.with_suffix(".v"), netlists / name)
     cells = next(m for m in modules.values() if m.get("attributes", {}).get("top"))["cells"].values()
     counts: dict[str, int] = {}
     for cell in cells:
@@ -244,6 +250,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, help="rows instead of each array's own")
     parser.add_argument("--tp", type=int, help="positions instead of each array's own")
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--netlists", type=Path, help="folder for the netlists as Verilog: ARRAY-LANES-ACTBITS.v")
     parser.add_argument("--check", action="store_true", help="compare with the baseline instead of writing it")
     args = parser.parse_args()
 
@@ -258,7 +265,7 @@ def main() -> int:
     todo = [c for c in configs if args.check or known.get(c.key, {}).get("fingerprint") != fingerprint(c, version)]
     fresh: dict[str, dict[str, Any]] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
-        for config, result in zip(todo, pool.map(lambda c: synthesise(c, version), todo), strict=True):
+        for config, result in zip(todo, pool.map(lambda c: synthesise(c, version, args.netlists), todo), strict=True):
             fresh[config.key] = result
             print(
                 f"{len(fresh)}/{len(todo)} {config.key}: {result['lut_per_mac']} LUT/MAC", file=sys.stderr, flush=True
@@ -277,8 +284,14 @@ def main() -> int:
         for cost in ("lut", "ff", "carry4", "dsp", "bram")
         if key in known and result[cost] > GROWTH_ALLOWED * known[key][cost]
     ]
-    print("\n".join(grown) or "no cost grew by more than 2 %")
-    return 1 if grown else 0
+    missing = [f"{key} must be in the baseline: run `make hw`" for key in fresh if key not in known]
+    deep = [
+        f"{key} must be at most {DEPTH_ALLOWED} LUTs and one carry chain deep, not {r['depth_luts']} and {r['depth_chains']}"
+        for key, r in fresh.items()
+        if r["depth_luts"] > DEPTH_ALLOWED or r["depth_chains"] > 1
+    ]
+    print("\n".join(grown + missing + deep) or "no cost grew by more than 2 %, no path is too long")
+    return 1 if grown or missing or deep else 0
 
 
 if __name__ == "__main__":

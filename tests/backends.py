@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from accel import hls
-from accel.engine.lanes import lane_of
-from accel.verilated import Module, Simulation, pack_fields, read_file_list, unpack_fields
+from accel.engine.lanes import MOST_FOUR_BITS, lane_of
+from accel.engine.lanes_dsp import DspLane
+from accel.library import CACHE, cached, call
+from accel.verilated import Module, Simulation, compile_verilated, pack_fields, read_file_list, unpack_fields
 from ilmpq.geometry import Geometry
 from ilmpq.schemes import BY_NAME
 
 RTL = Path(__file__).parents[1] / "hw" / "rtl"
-TWINS = RTL.parent / "sim" / "twins"
+SIM = RTL.parent / "sim"
+TWINS = SIM / "twins"
 
 
 def sources(structural: bool) -> tuple[Path, ...]:
@@ -164,3 +173,88 @@ class HlsSplitArray:
 def _packed(values: list[int]) -> str:
     """A list as the hardware's parameter: 16 bits each, the first in the lowest."""
     return f"256'h{sum(v << (16 * i) for i, v in enumerate(values)):x}"
+
+
+def primitives() -> Path:
+    """Yosys' simulation models of the 7-series primitives."""
+    yosys = shutil.which("yosys")
+    models = Path(yosys).parents[1] / "share" / "yosys" / "xilinx" / "cells_sim.v" if yosys else Path("none")
+    if not models.exists():
+        pytest.skip("tools: yosys is missing, `make hw-tools` installs it")
+    return models
+
+
+def netlists(folder: Path, lanes: int, act_bits: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
+    """Synthesise every array, compare its costs with the baseline, and leave the netlists in the folder."""
+    script = RTL.parents[1] / "scripts" / "synthesise.py"
+    bits = ",".join(map(str, act_bits))
+    command = [sys.executable, str(script), "--check", "--tk", str(lanes), "--act-bits", bits]
+    command += ["--jobs", str(os.cpu_count()), "--netlists", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+class ArrayBench:
+    """One array with a bench in C++ (`hw/sim`) that compares it with integers: its source, its primitives or a netlist."""
+
+    def __init__(
+        self,
+        array: str,
+        tk: int,
+        act_bits: int,
+        tp: int = 2,
+        *,
+        defines: tuple[str, ...] = (),
+        netlist: Path | None = None,
+        **more: int,
+    ) -> None:
+        geometry = Geometry.parse(array, tk, tp, act_bits, 32)
+        lane = lane_of(geometry.arrays[0], geometry)
+        sizes = {"ROWS": geometry.rows, "TK": tk, "TP": geometry.tp, "ACT_BITS": act_bits, "ACC_BITS": 32}
+        parameters = sizes | more
+        if isinstance(lane, DspLane):
+            bench = SIM / "dsp_array_bench.cpp"
+            four = lane.lane_bits == 4 and act_bits <= MOST_FOUR_BITS and geometry.rows % 2 == geometry.tp % 2 == 0
+            positions = four or not lane.pairs_rows
+            parameters |= {"PRODUCTS": 4 if four else 2} if lane.lane_bits == 4 else {}
+            macros = {"LANE_BITS": lane.lane_bits, "PAIR_ROWS": int(lane.pairs_rows), "PAIR_POSITIONS": int(positions)}
+            macros["OFFSET"] = 2 ** (act_bits - 1) if lane.offsets_activations else 0
+        else:
+            bench = SIM / "lut_array_bench.cpp"
+            macros = {"LANE": {"pot3_array": 103, "pot4_array": 104}.get(lane.module, lane.lane_bits - 1)}
+        if netlist:
+            files, flags = (primitives(), netlist), []
+        else:
+            files = (*((primitives(),) if defines else ()), *sources(structural=True))
+            flags = [f"-G{name}={value}" for name, value in parameters.items()] + [f"+define+{d}" for d in defines]
+        values = tuple(f"-D{name}={value}" for name, value in (sizes | macros).items())
+        self._program = self._build(lane.module, bench, files, flags, values)
+
+    @staticmethod
+    def _build(top: str, bench: Path, files: tuple[Path, ...], flags: list[str], macros: tuple[str, ...]) -> Path:
+        command = [
+            "verilator",
+            "--cc",
+            "-O3",
+            "--prefix",
+            "Vdut",
+            "-sv",
+            "-Wno-fatal",
+            "-Wno-lint",
+            "--top-module",
+            top,
+        ]
+        command += flags
+        inputs = f"{command}{macros}".encode() + b"".join(f.read_bytes() for f in (bench, *files))
+
+        def build(folder: Path) -> Path:
+            call([*command, "--Mdir", str(folder), *map(str, files)], top)
+            shutil.copy(bench, folder)
+            return compile_verilated(folder, top, *macros)
+
+        return cached(CACHE / "benches" / f"{top}-{hashlib.sha256(inputs).hexdigest()[:24]}", build)
+
+    def run(self, *arguments: str | int) -> subprocess.CompletedProcess[str]:
+        """Runs the bench; its exit status is 0 if every accumulator was right, 1 with the first wrong one printed."""
+        self._program.chmod(0o755)
+        command = [str(self._program), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -12,7 +12,8 @@ from ilmpq.scales import Scales, storable
 from ilmpq.schemes import SCHEMES
 from ilmpq.storage import formats, groups, layer_bits
 
-NETWORKS = 500 if os.environ.get("ILMPQ_NIGHTLY") else 50  # `make nightly`
+NIGHTLY = os.environ.get("ILMPQ_NIGHTLY", "0") != "0"
+NETWORKS = 500 if NIGHTLY else 50  # `make nightly`
 
 
 def random_graph(rng: np.random.Generator) -> Graph:

@@ -1,11 +1,11 @@
 """The behavioural twin of a DSP48E1 equals Yosys' model of the primitive, stalls included."""
 
-import shutil
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import primitives
 
 from accel.verilated import Module, Simulation, words
 
@@ -14,15 +14,6 @@ PORTS = {"en_i": 1, "a_i": 25, "b_i": 18, "d_i": 25, "c_i": 48, "pc_i": 48}
 # Half of all combinations: any three parameters take all their values together.
 COMBINATIONS = [(1 + (o ^ a ^ c), o, a, c) for o, a, c in product((0, 1), repeat=3)]
 EXTREME = {"a_i": (2**24 - 1, 2**24, 0), "b_i": (2**17 - 1, 2**17, 0), "d_i": (2**24 - 1, 2**24)}
-
-
-def primitives():
-    """Yosys' simulation models of the 7-series primitives."""
-    yosys = shutil.which("yosys")
-    models = Path(yosys).parents[1] / "share" / "yosys" / "xilinx" / "cells_sim.v" if yosys else Path("none")
-    if not models.exists() or not shutil.which("verilator"):
-        pytest.skip("yosys or verilator is missing: `make hw-tools` installs them")
-    return models
 
 
 def operands(cycles, rng):
@@ -40,6 +31,7 @@ def operands(cycles, rng):
     return inputs
 
 
+@pytest.mark.usefixtures("verilator")
 @pytest.mark.parametrize(("registers", "output", "pre_add", "cascade"), COMBINATIONS)
 def test_twin_equals_primitive(registers, output, pre_add, cascade):
     models = primitives()

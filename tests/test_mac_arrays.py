@@ -51,6 +51,25 @@ class Conformance:
             np.testing.assert_array_equal(sums, numpy_sums(geometry, frame))
 
 
+class Structural(Conformance):
+    """The adders as they are synthesised, LUT by LUT, where the others have behavioural twins."""
+
+    tk = 4
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def rtl(cls, geometry, verilator):
+        return RtlSplitArray(geometry, structural=True)
+
+
+class TestStructuralMission(Structural):
+    arrays = "pot4@lut:1, fix4@dsp:2, fix8@dsp:1"
+
+
+class TestStructuralLutsEightBits(Structural):
+    arrays, act_bits, tp, tk = "pot4@lut:1, pot3@lut:1, fix4@lut:1, fix2@lut:1", 8, 1, 6
+
+
 class TestMission(Conformance):
     """The three schemes of the mission."""
 

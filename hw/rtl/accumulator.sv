@@ -1,15 +1,17 @@
-// acc <- (clear ? 0 : shift ? 2^SHIFT * acc : acc) + sum - 2^(SUM_BITS-1), one LUT per bit.
+// acc <- (clear ? 0 : shift ? 2^SHIFT * acc : acc) + sum, one LUT per bit; clear and shift travel with their step.
 //
-// The sum is unsigned with an offset of half its range, as packed DSP fields give it. Taking the offset away is
+// The sum is unsigned. With OFFSET it is 2^(SUM_BITS-1) too large, as packed DSP fields give it: taking that away is
 // inverting the top bit and extending it as a sign, which costs nothing inside the accumulator's LUTs.
 // With SYNTHESIS defined these LUTs are instantiated.
 module accumulator #(
-  // bits of the accumulator
+  // bits of the accumulator, which wraps around
   parameter int ACC_BITS = 32,
   // bits of the sum, fewer than ACC_BITS
   parameter int SUM_BITS = 13,
   // bits by which shift_i multiplies
-  parameter int SHIFT    = 4
+  parameter int SHIFT    = 4,
+  // 1: take half of the sum's range away
+  parameter bit OFFSET   = 1'b0
 ) (
   input  logic                clk_i,
   input  logic                en_i,
@@ -33,7 +35,8 @@ module accumulator #(
   logic [ACC_BITS-1:0] propagate, addend;
   for (genvar i = 0; i < ACC_BITS; i++) begin : g_bit
     localparam int FROM = (i < SUM_BITS) ? i : SUM_BITS - 1;
-    localparam logic [31:0] ADDEND = (i < SUM_BITS - 1) ? SUM : ~SUM;
+    localparam logic [31:0] TOP = OFFSET ? ~SUM : (i < SUM_BITS) ? SUM : 32'h0;
+    localparam logic [31:0] ADDEND = (i < SUM_BITS - 1) ? SUM : TOP;
     logic shifted;
     if (i < SHIFT) begin : g_low
       assign shifted = 1'b0;
@@ -48,8 +51,9 @@ module accumulator #(
     .carry_i(1'b0), .propagate_i(propagate), .generate_i(addend), .sum_o(next), .carry_o()
   );
 `else
-  logic [ACC_BITS-1:0] start;
+  logic [ACC_BITS-1:0] start, addend;
   assign start = clear_i ? '0 : shift_i ? acc_q << SHIFT : acc_q;
-  assign next = start + {{(ACC_BITS - SUM_BITS + 1) {~sum_i[SUM_BITS-1]}}, sum_i[SUM_BITS-2:0]};
+  assign addend = OFFSET ? {{(ACC_BITS - SUM_BITS + 1) {~sum_i[SUM_BITS-1]}}, sum_i[SUM_BITS-2:0]} : ACC_BITS'(sum_i);
+  assign next = start + addend;
 `endif
 endmodule

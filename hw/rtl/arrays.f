@@ -11,7 +11,6 @@ pair_adder.sv
 delay_line.sv
 bit_heap.sv
 heap_sum.sv
-frame_accumulator.sv
 pot3_product.sv
 pot3_array.sv
 pot4_product.sv

@@ -157,7 +157,7 @@ module dsp_column #(
     delay_line #(.WIDTH(SUM_WIDTH), .CYCLES(LEVELS - bit_heap_pkg::levels(HEIGHTS, SUM_WIDTH))) wait_line (
       .clk_i, .en_i, .data_i(sum), .data_o(sum_late)
     );
-    accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_WIDTH), .SHIFT(SHIFT)) acc (
+    accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_WIDTH), .SHIFT(SHIFT), .OFFSET(1'b1)) acc (
       .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum_late), .acc_o(acc_o[f*ACC_BITS+:ACC_BITS])
     );
   end

@@ -49,7 +49,7 @@ module pot3_array #(
       end
       always_ff @(posedge clk_i) if (en_i) products_q <= products;
       heap_sum #(.WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) adder (.clk_i, .en_i, .words_i(products_q), .sum_o(sum));
-      frame_accumulator #(.SUM_WIDTH(SUM_BITS), .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS)) accumulator (
+      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS)) acc (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );
     end

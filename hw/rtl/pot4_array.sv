@@ -65,7 +65,7 @@ module pot4_array #(
       heap_sum #(.GROUPS(PIECES), .STEP(4), .WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) adder (
         .clk_i, .en_i, .words_i(products_q), .sum_o(sum)
       );
-      frame_accumulator #(.SUM_WIDTH(SUM_BITS), .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS)) accumulator (
+      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS)) acc (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );
     end

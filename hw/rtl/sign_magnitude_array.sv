@@ -68,7 +68,7 @@ module sign_magnitude_array #(
       heap_sum #(.GROUPS(MAGNITUDE_BITS), .STEP(1), .WORDS(PAIRS), .WORD_LIMIT(PAIR_LIMIT)) adder (
         .clk_i, .en_i, .words_i(pairs_q), .sum_o(sum)
       );
-      frame_accumulator #(.SUM_WIDTH(SUM_BITS), .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS)) accumulator (
+      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS)) acc (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );
     end

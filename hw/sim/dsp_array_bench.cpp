@@ -1,5 +1,5 @@
 // Drives a Fixed4 or Fixed8 DSP array (verilated, parameters repeated as macros) and compares each accumulator, on every
-// enabled cycle, with plain integers. Exit status 1 and the first difference on failure.
+// enabled cycle, with plain integers. Exit status 1 and the first difference on failure. tests/backends.py builds it.
 //
 // Modes: `products` (TK = 1: every combination of the operands of a DSP), `extremes` (constant and alternating largest
 // operands), `random STEPS SEED` (random stalls, frames of 1 ... 12 steps back to back, second passes), `mild STEPS SEED`
@@ -39,19 +39,20 @@ struct Step {
 
 class Bench {
  public:
-  explicit Bench(uint64_t seed, bool stalls) : random(seed), stalls(stalls) {}
+  explicit Bench(uint64_t seed, bool stalls) : random(seed), stalls(stalls) {
+    Step nothing;
+    memset(&nothing, 0, sizeof nothing);
+    nothing.clear = true;
+    Step one = nothing;
+    one.weight[0][0] = one.act[0][0] = 1;
+    for (int i = 0; i < 200; i++) drive(nothing), tick(true);
+    drive(one);
+    for (latency = 0; get(dut.acc_o, 0, ACC_BITS) == 0 && latency < 200; latency++) tick(true), drive(nothing);
+  }
 
   void step(const Step &s) {
     while (stalls && random() % 4 == 0) tick(false);
-    dut.clear_i = s.clear;
-    dut.shift_i = s.shift;
-    for (int p = 0; p < TP; p++)
-      for (int l = 0; l < TK; l++) put(dut.act_i, (p * TK + l) * ACT_BITS, ACT_BITS, s.act[p][l]);
-    for (int r = 0; r < ROWS; r++)
-      for (int l = 0; l < TK; l++) {
-        int borrow = PAIR_ROWS && r % 2 == 1 && s.weight[r - 1][l] < 0;  // the lane code of a pair's second row
-        put(dut.weight_i, (r * TK + l) * LANE_BITS, LANE_BITS, s.weight[r][l] - borrow);
-      }
+    drive(s);
     for (int r = 0; r < ROWS; r++)
       for (int p = 0; p < TP; p++) {
         int64_t sum = 0, codes = 0;
@@ -61,19 +62,31 @@ class Bench {
         expected.push_back((exact[r][p] + correction[r][p]) & ACC_MASK);
       }
     tick(true);
-    if (++steps >= LATENCY) compare();
+    if (++steps >= latency) compare();
   }
 
   void drain() {
     Step nothing;
     memset(&nothing, 0, sizeof nothing);
-    for (int i = 0; i < LATENCY; i++) step(nothing);
+    for (int i = 0; i < latency; i++) step(nothing);
   }
 
   long compared = 0;
   std::mt19937_64 random;
 
  private:
+  void drive(const Step &s) {
+    dut.clear_i = s.clear;
+    dut.shift_i = s.shift;
+    for (int p = 0; p < TP; p++)
+      for (int l = 0; l < TK; l++) put(dut.act_i, (p * TK + l) * ACT_BITS, ACT_BITS, s.act[p][l]);
+    for (int r = 0; r < ROWS; r++)
+      for (int l = 0; l < TK; l++) {
+        int borrow = PAIR_ROWS && r % 2 == 1 && s.weight[r - 1][l] < 0;  // the lane code of a pair's second row
+        put(dut.weight_i, (r * TK + l) * LANE_BITS, LANE_BITS, s.weight[r][l] - borrow);
+      }
+  }
+
   void tick(bool enable) {
     dut.en_i = enable;
     if (!enable) {  // garbage while stalled must not matter
@@ -94,7 +107,7 @@ class Bench {
         uint64_t want = expected.front(), have = get(dut.acc_o, (r * TP + p) * ACC_BITS, ACC_BITS);
         expected.pop_front();
         if (want != have) {
-          printf("step %ld row %d position %d: acc_o must be %llx, not %llx\n", steps - LATENCY, r, p,
+          printf("step %ld row %d position %d: acc_o must be %llx, not %llx\n", steps - latency, r, p,
                  (unsigned long long)want, (unsigned long long)have);
           exit(1);
         }
@@ -103,6 +116,7 @@ class Bench {
 
   Vdut dut;
   bool stalls;
+  int latency = 0;
   long steps = 0;
   int64_t exact[ROWS][TP] = {}, correction[ROWS][TP] = {};
   std::deque<uint64_t> expected;

@@ -1,10 +1,8 @@
 // Verilated LUT array against plain integers: every code with every activation in every lane, then random frames.
 //
-// Built once per configuration:
-//   verilator --cc --exe --build --prefix Varray -sv -f hw/rtl/lut_arrays.f --top-module pot4_array -GROWS=2 -GTK=16 …
-//   hw/sim/lut_array_bench.cpp -CFLAGS "-DBENCH_LANE=POT4 -DBENCH_ROWS=2 -DBENCH_TK=16 -DBENCH_TP=1 …"
-// LANE is POT3, POT4 or the number of magnitude bits of a sign-magnitude array. Ends with 0 only if every word agreed.
-#include "Varray.h"
+// Built once per configuration with its parameters as macros (tests/backends.py does). LANE is 103 for PoT3, 104 for
+// PoT4, else the number of magnitude bits of a sign-magnitude array. Ends with 0 only if every word agreed.
+#include "Vdut.h"
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -13,8 +11,6 @@
 #include <vector>
 
 constexpr int POT3 = 103, POT4 = 104;
-constexpr int LANE = BENCH_LANE, ROWS = BENCH_ROWS, TK = BENCH_TK, TP = BENCH_TP;
-constexpr int ACT_BITS = BENCH_ACT_BITS, ACC_BITS = BENCH_ACC_BITS;
 constexpr int LANE_BITS = LANE == POT3 ? 3 : LANE == POT4 ? 5 : LANE + 1;
 constexpr uint64_t ACC_MASK = (uint64_t(1) << ACC_BITS) - 1;
 constexpr int ACT_TOP = (1 << ACT_BITS) - 1;
@@ -62,7 +58,7 @@ struct Step {
 };
 
 class Bench {
-    Varray dut;
+    Vdut dut;
     std::deque<std::vector<uint64_t>> expected;  // of the steps under way
     std::vector<uint64_t> model = std::vector<uint64_t>(ROWS * TP), shown;
 

@@ -1,0 +1,50 @@
+"""The measured costs that ship with the package are complete and within the project's bounds."""
+
+import pytest
+
+from ilmpq.device import MODULES, PARTS, lane_cost, measured
+from ilmpq.errors import UsageError
+from ilmpq.geometry import Array, Resource
+
+# Scheme, resource, activation bits: most LUTs per MAC of 32 lanes with 32-bit accumulators, MACs per DSP.
+BOUNDS = [
+    ("pot4", Resource.LUT, 4, 25.0, None),
+    ("pot4", Resource.LUT, 8, 34.0, None),
+    ("pot3", Resource.LUT, 4, 15.0, None),
+    ("pot3", Resource.LUT, 8, 23.0, None),
+    ("fix4", Resource.DSP, 4, 2.5, 4),
+    ("fix4", Resource.DSP, 5, 3.5, 4),
+    ("fix8", Resource.DSP, 4, 1.0, 2),
+    ("fix8", Resource.DSP, 8, 5.4, 2),
+]
+
+
+@pytest.mark.parametrize(("scheme", "resource", "act_bits", "luts", "per_dsp"), BOUNDS)
+def test_lanes_are_as_cheap_as_they_must_be(scheme, resource, act_bits, luts, per_dsp):
+    cost = lane_cost(Array(scheme, resource, 2), tk=32, act_bits=act_bits)
+    assert cost.lut_per_mac <= luts
+    assert cost.dsp == (cost.macs / per_dsp if per_dsp else 0)
+
+
+@pytest.mark.parametrize("tk", [8, 16, 32, 64])
+@pytest.mark.parametrize("act_bits", [4, 5, 8])
+def test_every_array_was_measured(tk, act_bits):
+    for scheme, resource in MODULES:
+        assert lane_cost(Array(scheme, resource, 2), tk, act_bits).macs >= tk
+
+
+def test_no_path_is_longer_than_three_luts_and_a_chain():
+    assert len(measured()) >= 96
+    for result in measured().values():
+        assert result["depth_luts"] <= 3
+        assert result["depth_chains"] <= 1
+
+
+def test_a_cost_that_was_not_measured_is_refused():
+    with pytest.raises(UsageError, match="pot4_array was not synthesised with 24 lanes"):
+        lane_cost(Array("pot4", Resource.LUT, 2), tk=24, act_bits=4)
+
+
+def test_every_part_holds_what_its_data_sheet_says():
+    assert (PARTS["xc7z020"].lut, PARTS["xc7z020"].dsp, PARTS["xc7z020"].bram36) == (53_200, 220, 140)
+    assert (PARTS["xc7z045"].lut, PARTS["xc7z045"].dsp, PARTS["xc7z045"].bram36) == (218_600, 900, 545)

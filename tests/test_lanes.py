@@ -1,0 +1,133 @@
+"""Every lane of every array with all its operands, and the arrays as synthesised, against integers in C++ (`hw/sim`)."""
+
+import re
+import subprocess
+
+import pytest
+from backends import SIM, ArrayBench, netlists, primitives
+from networks import NIGHTLY
+
+LUT_ARRAYS = ["pot4@lut:1", "pot3@lut:1", "fix4@lut:1", "fix3@lut:1", "fix2@lut:1", "fix8@lut:1"]
+# Array, activation bits, positions: every way in which a DSP is packed.
+PACKINGS = [
+    ("fix4@dsp:2", 4, 2),
+    ("fix4@dsp:2", 5, 2),
+    ("fix4@dsp:2", 6, 2),
+    ("fix4@dsp:2", 8, 1),
+    ("fix4@dsp:2", 4, 1),
+    ("fix4@dsp:1", 4, 2),
+    ("fix4@dsp:1", 8, 2),
+    ("fix8@dsp:1", 4, 2),
+    ("fix8@dsp:1", 5, 2),
+    ("fix8@dsp:2", 4, 1),
+    ("fix8@dsp:1", 8, 2),
+    ("fix8@dsp:2", 8, 1),
+    ("fix4@dsp:2", 8, 2),
+]
+SYNTHESISED = {
+    "pot4_array": "pot4@lut:1",
+    "pot3_array": "pot3@lut:1",
+    "fixed4_lut_array": "fix4@lut:1",
+    "fixed4_dsp_array": "fix4@dsp:2",
+    "fixed8_dsp_array": "fix8@dsp:2",
+}
+
+pytestmark = pytest.mark.usefixtures("verilator")
+
+
+def passes(bench, *arguments):
+    """The bench compared a number of accumulators and found none wrong."""
+    done = bench.run(*arguments)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"(\d+) (words|accumulators)", done.stdout)[1]) > 1000
+
+
+@pytest.mark.parametrize("act_bits", [4, 5, 6, 7, 8])
+@pytest.mark.parametrize("array", LUT_ARRAYS)
+def test_lut_lanes_with_all_operands(array, act_bits):
+    """All adders structural: every code with every activation in every lane, then frames with stalls and two passes."""
+    passes(ArrayBench(array, 5, act_bits, 1), 3000)
+
+
+@pytest.mark.parametrize(("array", "act_bits", "tp"), PACKINGS)
+def test_packed_dsp_with_all_combinations(array, act_bits, tp):
+    passes(ArrayBench(array, 1, act_bits, tp), "products")
+
+
+@pytest.mark.parametrize(("array", "act_bits", "tp"), PACKINGS)
+def test_packed_dsp_accumulates_random_and_extreme(array, act_bits, tp):
+    """16 lanes: 10^6 accumulations of every field, in the nightly run 10^8."""
+    bench = ArrayBench(array, 16, act_bits, tp)
+    passes(bench, "extremes")
+    passes(bench, "random", 6_250_000 if NIGHTLY else 62_500, 7)
+
+
+@pytest.mark.parametrize(
+    ("array", "act_bits", "unsafe"),
+    [
+        ("fix4@dsp:2", 4, "UNSAFE_PRODUCTS"),
+        ("fix4@dsp:2", 4, "UNSAFE_BITS"),
+        ("fix4@dsp:2", 5, "UNSAFE_PRODUCTS"),
+        ("fix4@dsp:2", 5, "UNSAFE_BITS"),
+        ("fix8@dsp:2", 8, "UNSAFE_PRODUCTS"),
+        ("fix8@dsp:2", 8, "UNSAFE_BITS"),
+    ],
+)
+def test_one_accumulation_too_many_or_a_guard_bit_less_fails(array, act_bits, unsafe):
+    """The extremes overflow into the next field; sums that fit are right, so that it is the width that fails."""
+    bench = ArrayBench(array, 32, act_bits, CHAIN=32, **{unsafe: 1})
+    passes(bench, "mild", 2000, 3)
+    failed = bench.run("extremes")
+    assert failed.returncode == 1
+    assert "acc_o must be" in failed.stdout
+
+
+@pytest.mark.parametrize("defines", [(), ("SYNTHESIS",)], ids=["twins", "primitives"])
+def test_cells_are_right_for_all_inputs(tmp_path, defines):
+    """Adders and products one by one: our models of the LUTs, and the primitives in Yosys' models."""
+    models = [str(primitives())] if defines else []
+    command = [
+        "verilator",
+        "--binary",
+        "-Wno-fatal",
+        "-Wno-lint",
+        "--Mdir",
+        str(tmp_path),
+        "--top-module",
+        "lut_twins_tb",
+    ]
+    files = ["-f", str(SIM.parent / "rtl" / "lut_arrays.f"), str(SIM / "lut_twins_tb.sv")]
+    command += [*(f"+define+{d}" for d in defines), f"-I{SIM.parent / 'rtl'}", *models, *files]
+    built = subprocess.run(command, cwd=SIM.parent / "rtl", capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run([str(tmp_path / "Vlut_twins_tb")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert int(re.search(r"ok: (\d+) checks", done.stdout)[1]) > 10_000
+
+
+@pytest.fixture(scope="module")
+def synthesised(tmp_path_factory):
+    primitives()  # skips where yosys is missing
+    folder = tmp_path_factory.mktemp("netlists")
+    return folder, netlists(folder, 16, (4, 5, 8))
+
+
+def test_no_cost_grew(synthesised):
+    """LUT, FF, carry, DSP and BRAM of every array at 16 lanes, within 2 % of the baseline; at most 3 LUTs deep."""
+    _, run = synthesised
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert run.stderr.count("LUT/MAC") == 24
+
+
+@pytest.mark.parametrize("act_bits", [4, 5, 8])
+@pytest.mark.parametrize("module", SYNTHESISED)
+def test_netlist_equals_integers(synthesised, module, act_bits):
+    folder, _ = synthesised
+    lut = module not in ("fixed4_dsp_array", "fixed8_dsp_array")
+    netlist = folder / f"{module}-16-{act_bits}.v"
+    bench = ArrayBench(SYNTHESISED[module], 16, act_bits, 1 if lut else 2, netlist=netlist)
+    if lut:
+        passes(bench, 3000)
+    else:
+        passes(bench, "extremes")
+        passes(bench, "random", 5000, 11)
