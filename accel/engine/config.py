@@ -1,0 +1,110 @@
+"""The parameters of an engine: a geometry and the sizes of its memories (`docs/engine.md`)."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+
+from ilmpq.errors import UsageError
+from ilmpq.geometry import Geometry
+
+from .lanes import Lane, lane_of
+
+PORT_BITS = 64
+SLOT_WORDS = 3  # 64-bit words of a slot of the slot table
+MOST_WEIGHT_PORTS = 4
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """One engine: what its RTL and HLS are generated with, and what its compiler counts on."""
+
+    geometry: Geometry
+    am_depth: int = 5120
+    ring_depth: int = 512
+    table_depth: int = 128
+    weight_ports: int = 3
+    image_kernels: tuple[tuple[int, int], ...] = ((7, 3), (3, 3), (5, 3), (3, 1))
+    image_bytes: int = 147
+    line_width: int = 512
+
+    @property
+    def banks(self) -> int:
+        """The smallest power of two that is at least the number of positions.
+
+        >>> EngineConfig(Geometry.parse("pot3@lut:4, fix4@dsp:4", tk=16, tp=6)).banks
+        8
+        """
+        return 1 << (self.geometry.tp - 1).bit_length()
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        return tuple(lane_of(a, self.geometry) for a in self.geometry.arrays)
+
+    @property
+    def step_bits(self) -> int:
+        """Bits of one step of the weight image."""
+        rows = (array.rows * image_bits(lane) for array, lane in zip(self.geometry.arrays, self.lanes, strict=True))
+        return self.geometry.tk * sum(rows)
+
+    @property
+    def beat_bits(self) -> int:
+        return PORT_BITS * self.weight_ports
+
+    @property
+    def step_beats(self) -> int:
+        """Beats of one step of the weight image."""
+        return -(-self.step_bits // self.beat_bits)
+
+    @property
+    def slot_beats(self) -> int:
+        return -(-SLOT_WORDS // self.weight_ports)
+
+    @property
+    def word_bytes(self) -> int:
+        """Bytes of a word of the activation memory."""
+        return self.banks * self.geometry.tk
+
+    @property
+    def geometry_id(self) -> int:
+        """What an image and its engine must have in common."""
+        parameters = self.geometry.to_dict() | {
+            "am_depth": self.am_depth,
+            "ring_depth": self.ring_depth,
+            "table_depth": self.table_depth,
+            "weight_ports": self.weight_ports,
+            "image_kernels": self.image_kernels,
+            "image_bytes": self.image_bytes,
+            "line_width": self.line_width,
+        }
+        return zlib.crc32(json.dumps(parameters, sort_keys=True, separators=(",", ":")).encode())
+
+    def verify(self) -> EngineConfig:
+        """Check every rule; `UsageError` says which is broken."""
+        g = self.geometry.verify()
+        rules = (
+            (g.tp >= 4 and g.tp % 2 == 0, f"tp must be even and at least 4, not {g.tp}"),
+            (g.tk % 4 == 0 and g.tk <= 32, f"tk must be a multiple of 4 and at most 32, not {g.tk}"),
+            (g.rows % 2 == 0 and g.rows <= 64, f"rows must be even and at most 64, not {g.rows}"),
+            (1 <= self.weight_ports <= MOST_WEIGHT_PORTS, f"weight ports must be 1 to 4, not {self.weight_ports}"),
+            (_is_power(self.ring_depth), f"ring depth must be a power of two, not {self.ring_depth}"),
+            (_is_power(self.table_depth), f"table depth must be a power of two, not {self.table_depth}"),
+            (self.table_depth >= 2 * g.rows, f"table depth must be at least twice the rows, not {self.table_depth}"),
+            (1 <= self.am_depth <= 65_535, f"activation memory depth must be 1 to 65,535, not {self.am_depth}"),
+            (1 <= len(self.image_kernels) <= 4, "image kernels must be 1 to 4 pairs"),
+            (1 <= self.image_bytes <= 255, f"image bytes must be 1 to 255, not {self.image_bytes}"),
+        )
+        for holds, message in rules:
+            if not holds:
+                raise UsageError(message)
+        return self
+
+
+def image_bits(lane: Lane) -> int:
+    """Bits of a lane code in the weight image: the fifth bit of PoT4 follows from the others."""
+    return min(lane.lane_bits, 4) if lane.lane_bits < 8 else 8
+
+
+def _is_power(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
