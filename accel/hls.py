@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from ilmpq.device import hardware_folder
 from ilmpq.errors import ToolMissing
+from ilmpq.geometry import MOST_BITS_OF_FOUR
 
-from .engine.lanes import MOST_FOUR_BITS
 from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fields, words
 
 Integers = NDArray[np.integer]
@@ -81,7 +81,7 @@ class Part:
         name = f"ilmpq::{_TYPES[lane][0]}<{act_bits}"
         if lane is Lane.FIXED4_DSP:
             even = self.rows % 2 == 0 and tp % 2 == 0
-            products = self.products or (4 if even and act_bits <= MOST_FOUR_BITS else 2)
+            products = self.products or (4 if even and act_bits <= MOST_BITS_OF_FOUR else 2)
             pairing = "FOUR" if products == 4 else "POSITION_PAIR" if self.rows % 2 else "ROW_PAIR"
         elif lane is Lane.FIXED8_DSP:
             pairing = "ROW_PAIR" if tp % 2 else "POSITION_PAIR"
@@ -204,7 +204,13 @@ class HlsSplitArray:
             for p in self.parts
         ]
         typedef = f"typedef ilmpq::SplitMacArray<{', '.join(arrays)}> Array;"
-        return f'#include "split_mac_array.hpp"\n{typedef}\n#include "{DRIVER.name}"\n'
+        widest = max(
+            self.rows * self.tp * self.acc_bits,
+            self.tp * self.tk * self.act_bits,
+            sum(p.rows * self.tk * Lane(p.lane).bits for p in self.parts),
+        )
+        limit = f"#define AP_INT_MAX_W {1024 * max(4, -(-widest // 1024))}\n"  # the tools end at 4096, g++ does not
+        return limit + f'#include "split_mac_array.hpp"\n{typedef}\n#include "{DRIVER.name}"\n'
 
 
 class HlsArray(HlsSplitArray):

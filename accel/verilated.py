@@ -22,7 +22,8 @@ from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fi
 
 __all__ = ["Module", "Simulation", "pack_fields", "read_file_list", "unpack_fields", "words"]
 
-FLAGS = ("--cc", "-sv", "-O3", "--x-assign", "fast", "--noassert", "-Wno-fatal", "--prefix", "Vtop")
+FLAGS = ("--cc", "-sv", "-O3", "--x-assign", "fast", "--noassert", "--prefix", "Vtop")
+WARNINGS = ("-Wno-fatal", "-Werror-USERERROR")  # a parameter that a module refuses with $error
 COMPILE = ("g++", "-std=c++17", "-O1", "-fPIC", "-pthread")
 
 
@@ -143,13 +144,14 @@ def _driver(module: Module) -> str:
 
 
 def _checksum(module: Module) -> str:
-    digest = hashlib.sha256(f"{_version()}{FLAGS}{COMPILE}{module}{_driver(module)}".encode())
+    digest = hashlib.sha256(f"{version()}{FLAGS}{COMPILE}{module}{_driver(module)}".encode())
     for source in module.sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()[:24]
 
 
-def _version() -> str:
+def version() -> str:
+    """Verilator's own words."""
     program = shutil.which("verilator")
     if program is None:
         raise ToolMissing("verilator is missing: `make hw-tools` installs it (Debian: apt-get install verilator)")
@@ -167,7 +169,18 @@ def _build(module: Module, folder: Path) -> Path:
     defines = [f"+define+{name}" for name in module.defines]
     includes = [f"-I{directory}" for directory in sorted({str(s.parent) for s in module.sources})]
     call(
-        ["verilator", *FLAGS, "--Mdir", str(folder), "--top-module", module.name, *parameters, *defines, *includes]
+        [
+            "verilator",
+            *FLAGS,
+            *WARNINGS,
+            "--Mdir",
+            str(folder),
+            "--top-module",
+            module.name,
+            *parameters,
+            *defines,
+            *includes,
+        ]
         + [str(s) for s in module.sources],
         module.name,
     )
@@ -195,7 +208,7 @@ def _runtime(root: str) -> Path:
         call([*COMPILE, *include, *parts, "-c", "-o", str(folder / "runtime.o")], "verilator's runtime")
         return folder / "runtime.o"
 
-    checksum = hashlib.sha256((_version() + str(COMPILE)).encode()).hexdigest()[:16]
+    checksum = hashlib.sha256((version() + str(COMPILE)).encode()).hexdigest()[:16]
     return cached(CACHE / "verilated" / f"runtime-{checksum}.o", build)
 
 

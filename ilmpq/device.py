@@ -4,7 +4,8 @@ The costs are in `hw/syn/baseline.json`, which `make hw` writes; nothing here is
 
     >>> PARTS["xc7z020"].dsp
     220
-    >>> lane_cost(Array("pot3", Resource.LUT, 1), tk=32, act_bits=4).lut_per_mac < 15
+    >>> geometry = Geometry.parse("pot3@lut:1", tk=32, tp=1)
+    >>> lane_cost(geometry.arrays[0], geometry).lut_per_mac < 15
     True
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InvariantError, UsageError
-from .geometry import Array, Resource
+from .geometry import MOST_BITS_OF_FOUR, Array, Geometry, Resource
 
 MODULES = {
     ("pot4", Resource.LUT): "pot4_array",
@@ -98,13 +99,37 @@ def measured() -> dict[str, dict[str, Any]]:
     return results
 
 
-def lane_cost(array: Array, tk: int, act_bits: int, acc_bits: int = 32) -> LaneCost:
-    """The measured cost of an array of this kind with `tk` lanes; `UsageError` where it was not measured."""
+def lane_cost(array: Array, geometry: Geometry) -> LaneCost:
+    """The measured cost of an array of this kind, packed as it is in this geometry; `UsageError` if not measured.
+
+    Accumulators of other widths than those measured cost at most what the next wider one does.
+    """
     module = MODULES[array.scheme, array.resource]
-    wanted = {"array": module, "lanes": tk, "act_bits": act_bits, "acc_bits": acc_bits}
-    for result in measured().values():
-        if all(result.get(key) == value for key, value in wanted.items()):
+    rows, positions = _packing(array, geometry)
+    wanted = {
+        "array": module,
+        "lanes": geometry.tk,
+        "act_bits": geometry.act_bits,
+        "rows": rows,
+        "positions": positions,
+    }
+    found = [r for r in measured().values() if all(r.get(key) == value for key, value in wanted.items())]
+    for result in sorted(found, key=lambda r: int(r["acc_bits"])):
+        if result["acc_bits"] >= geometry.acc_bits:
             return LaneCost(result["macs"], result["lut"], result["ff"], result["dsp"])
     raise UsageError(
-        f"{module} was not synthesised with {tk} lanes and {act_bits}-bit activations; `make hw` measures it"
+        f"{array} with {geometry.tk} lanes and {geometry.act_bits}-bit activations was not synthesised: "
+        "choose lanes among 8, 16, 32, 64, or add it to scripts/synthesise.py and run `make hw`"
     )
+
+
+def _packing(array: Array, geometry: Geometry) -> tuple[int, int]:
+    """The rows and positions with which an array that packs its DSPs in the same way was measured."""
+    if array.resource is Resource.LUT:
+        return 1, 1
+    even_rows, even_positions = array.rows % 2 == 0, geometry.tp % 2 == 0
+    if array.scheme == "fix8":
+        return (2, 2) if even_positions else (2, 1)
+    if even_rows and geometry.act_bits > MOST_BITS_OF_FOUR:  # two rows, whatever the positions
+        return 2, 2
+    return (2 if even_rows else 1), (2 if even_positions else 1)

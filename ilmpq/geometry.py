@@ -9,17 +9,20 @@ True
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from . import strict
 from .errors import UsageError
 from .schemes import BY_NAME, Scheme, scheme_named
 
 MOST_ARRAYS, MOST_ROWS, MOST_LANES, MOST_POSITIONS = 16, 1024, 64, 32
 ACC_BITS = (16, 32)
 ACT_BITS = (4, 8)
+MOST_BITS_OF_FOUR = 6  # activation bits up to which a DSP takes four Fixed4 products
 
 
 class Resource(StrEnum):
@@ -72,13 +75,11 @@ class Geometry:
     def parse(text: str, tk: int, tp: int, act_bits: int = 4, acc_bits: int = 32) -> Geometry:
         """Arrays out of `pot4@lut:22, fix4@dsp:8, fix8@dsp:2`."""
         arrays = []
-        for part in text.split(","):
-            name, _, rows = part.strip().partition(":")
-            scheme, _, resource = name.partition("@")
-            try:
-                arrays.append(Array(scheme_named(scheme).name, Resource(resource), int(rows)))
-            except ValueError:
-                raise UsageError(f"geometry must be like pot4@lut:22,fix4@dsp:8, not {text!r}") from None
+        for part in str(text).split(","):
+            found = re.fullmatch(r"(\w+)@(lut|dsp):(\d{1,5})", part.strip(), re.ASCII)
+            if found is None:
+                raise UsageError(f"geometry must be like pot4@lut:22,fix4@dsp:8, not {text!r}")
+            arrays.append(Array(scheme_named(found[1]).name, Resource(found[2]), int(found[3])))
         return Geometry(tuple(arrays), tk, tp, act_bits, acc_bits).verify()
 
     @property
@@ -107,8 +108,8 @@ class Geometry:
             ("act_bits", self.act_bits, *ACT_BITS),
             ("acc_bits", self.acc_bits, *ACC_BITS),
         ):
-            if not low <= value <= high:
-                raise UsageError(f"{label} must be from {low} to {high}, not {value}")
+            if type(value) is not int or not low <= value <= high:
+                raise UsageError(f"{label} must be a whole number from {low} to {high}, not {value}")
         for array in self.arrays:
             self._verify_array(array)
         return self
@@ -117,7 +118,7 @@ class Geometry:
         if (array.scheme, array.resource) not in KINDS:
             known = ", ".join(f"{scheme}@{resource.value}" for scheme, resource in KINDS)
             raise UsageError(f"there is no array for {array.scheme} on {array.resource.value}s: choose among {known}")
-        if not 1 <= array.rows <= MOST_ROWS:
+        if type(array.rows) is not int or not 1 <= array.rows <= MOST_ROWS:
             raise UsageError(f"{array} must have 1 to {MOST_ROWS} rows")
         if array.resource is Resource.DSP and array.rows % 2 and self.tp % 2:
             raise UsageError(f"{array} shares a DSP between two rows or two positions: make its rows or tp even")
@@ -137,12 +138,14 @@ class Geometry:
     def from_dict(data: Mapping[str, Any]) -> Geometry:
         """The inverse of `to_dict`; what is no geometry is a `UsageError`."""
         try:
-            arrays = tuple(
-                Array(scheme_named(a["scheme"]).name, Resource(a["resource"]), int(a["rows"])) for a in data["arrays"]
-            )
-            sizes = [int(data[k]) for k in ("tk", "tp", "act_bits", "acc_bits")]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UsageError(
-                f"geometry cannot be read ({error}): it must have arrays, tk, tp, act_bits, acc_bits"
-            ) from None
-        return Geometry(arrays, *sizes).verify()
+            found = strict.record(data, "a geometry", {"arrays", "tk", "tp", "act_bits", "acc_bits"})
+            arrays = []
+            for each in strict.items(found["arrays"], "arrays"):
+                array = strict.record(each, "an array", {"scheme", "resource", "rows"})
+                scheme = scheme_named(strict.text(array["scheme"], "scheme")).name
+                resource = Resource(strict.text(array["resource"], "resource"))
+                arrays.append(Array(scheme, resource, strict.whole(array["rows"], "rows")))
+            sizes = [strict.whole(found[k], k) for k in ("tk", "tp", "act_bits", "acc_bits")]
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"geometry cannot be read: {error}") from None
+        return Geometry(tuple(arrays), *sizes).verify()

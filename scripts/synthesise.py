@@ -1,8 +1,8 @@
 """What each MAC array costs on a 7-series device: Yosys on every configuration, results in `hw/syn/baseline.json`.
 
     python scripts/synthesise.py                      # what is new or whose sources changed, then docs/hardware.md
-    python scripts/synthesise.py --only pot3 --tk 32  # some configurations
-    python scripts/synthesise.py --check --tk 16      # synthesise again; exit code 1 if a cost grew by more than 2 % or a path is too long
+    python scripts/synthesise.py --only pot3 --tk 32  # some of the configurations
+    python scripts/synthesise.py --check --tk 16      # again; exit code 1 if a cost grew by more than 2 % or a path is too long
 
 LUTs are cells: LUT1 … LUT6, a LUT6_2 once, inverters and LUTs used as memory too. Depth is the longest path between
 registers or ports in LUTs; carry chains on it are counted apart, a chain of any length once.
@@ -44,6 +44,13 @@ ARRAYS: dict[str, tuple[str, int, int]] = {
     "fixed4_dsp_array": ("dsp_arrays.f", 2, 2),
     "fixed8_dsp_array": ("dsp_arrays.f", 2, 2),
 }
+# Lanes, activation bits, accumulator bits of every array; then the packings of DSPs with one row or one position.
+SIZES = (
+    *itertools.product((8, 16, 32, 64), (4, 5, 8), (32,)),
+    *itertools.product((32,), (6, 7), (32,)),
+    *itertools.product((16,), (4, 5, 8), (24,)),
+)
+PACKINGS = (("fixed4_dsp_array", 2, 1), ("fixed4_dsp_array", 1, 2), ("fixed8_dsp_array", 2, 1))
 LUTS_OF_CELL = {
     **{f"LUT{n}": 1 for n in range(1, 7)},
     "LUT6_2": 1,
@@ -237,6 +244,13 @@ def write_page(results: list[dict[str, Any]]) -> None:
     PAGE.write_text(f"{before}<!-- costs -->\n{table(usual)}\n<!-- /costs -->{after}")
 
 
+def every_configuration() -> list[Config]:
+    """What the baseline holds."""
+    whole = [Config(a, *size, rows, tp) for a, (_, rows, tp) in ARRAYS.items() for size in SIZES]
+    packed = [Config(a, 16, bits, 32, rows, tp) for a, rows, tp in PACKINGS for bits in (4, 5, 8)]
+    return whole + packed
+
+
 def numbers(text: str) -> list[int]:
     return [int(n) for n in text.split(",")]
 
@@ -244,24 +258,33 @@ def numbers(text: str) -> list[int]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="arrays whose names contain this")
-    parser.add_argument("--tk", type=numbers, default=[8, 16, 32, 64], help="lanes, for example 16,32")
-    parser.add_argument("--act-bits", type=numbers, default=[4, 5, 8])
-    parser.add_argument("--acc-bits", type=numbers, default=[32])
-    parser.add_argument("--rows", type=int, help="rows instead of each array's own")
-    parser.add_argument("--tp", type=int, help="positions instead of each array's own")
+    parser.add_argument("--tk", type=numbers, help="only these lanes, for example 16,32")
+    parser.add_argument("--act-bits", type=numbers, help="only these activation bits")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--netlists", type=Path, help="folder for the netlists as Verilog: ARRAY-LANES-ACTBITS.v")
     parser.add_argument("--check", action="store_true", help="compare with the baseline instead of writing it")
     args = parser.parse_args()
 
     configs = [
-        Config(array, lanes, act_bits, acc_bits, args.rows or rows, args.tp or positions)
-        for array, (_, rows, positions) in ARRAYS.items()
-        if args.only in array and (RTL / f"{array}.sv").exists()
-        for act_bits, acc_bits, lanes in itertools.product(args.act_bits, args.acc_bits, args.tk)
+        c
+        for c in every_configuration()
+        if args.only in c.array
+        and (not args.tk or c.lanes in args.tk)
+        and (not args.act_bits or c.act_bits in args.act_bits)
+        and not (args.check and (c.acc_bits != 32 or (c.rows, c.positions) != ARRAYS[c.array][1:]))
     ]
+    if not configs:
+        parser.error("no configuration is like that")
+    if args.jobs < 1:
+        parser.error(f"--jobs must be positive, not {args.jobs}")
+    if args.netlists and not args.netlists.is_dir():
+        parser.error(f"--netlists must be a folder, not {args.netlists}")
+    if shutil.which("yosys") is None:
+        parser.error("yosys is missing: `make hw-tools` installs it")
     version = yosys_version()
     known = json.loads(BASELINE.read_text())["results"] if BASELINE.exists() else {}
+    if not args.check:
+        known = {c.key: known[c.key] for c in every_configuration() if c.key in known}
     todo = [c for c in configs if args.check or known.get(c.key, {}).get("fingerprint") != fingerprint(c, version)]
     fresh: dict[str, dict[str, Any]] = {}
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -273,7 +296,9 @@ def main() -> int:
             if not args.check:
                 flags = next(line for line in TEMPLATE.read_text().splitlines() if line.startswith("synth_xilinx"))
                 stored = {"yosys": version, "flags": flags, "results": dict(sorted((known | fresh).items()))}
-                BASELINE.write_text(json.dumps(stored, indent=1) + "\n")
+                staged = BASELINE.with_suffix(".new")
+                staged.write_text(json.dumps(stored, indent=1) + "\n")
+                staged.replace(BASELINE)
     print(table([(known | fresh)[c.key] for c in configs]))
     if not args.check:
         write_page(list((known | fresh).values()))

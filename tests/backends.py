@@ -14,11 +14,20 @@ import numpy as np
 import pytest
 
 from accel import hls
-from accel.engine.lanes import MOST_FOUR_BITS, lane_of
+from accel.engine.lanes import lane_of
 from accel.engine.lanes_dsp import DspLane
 from accel.library import CACHE, cached, call
-from accel.verilated import Module, Simulation, compile_verilated, pack_fields, read_file_list, unpack_fields
-from ilmpq.geometry import Geometry
+from accel.verilated import (
+    WARNINGS,
+    Module,
+    Simulation,
+    compile_verilated,
+    pack_fields,
+    read_file_list,
+    unpack_fields,
+    version,
+)
+from ilmpq.geometry import MOST_BITS_OF_FOUR, Geometry
 from ilmpq.schemes import BY_NAME
 
 RTL = Path(__file__).parents[1] / "hw" / "rtl"
@@ -104,50 +113,66 @@ def _lane_words(geometry: Geometry, frame: Frame, steps: int) -> np.ndarray:
     return pack_fields(np.concatenate(bits, axis=1), 1)
 
 
+def split_parameters(geometry: Geometry) -> dict[str, int | str]:
+    """A geometry as the parameters of `split_mac_array`."""
+    return {
+        "ARRAYS": len(geometry.arrays),
+        "KINDS": _packed([a.kind for a in geometry.arrays]),
+        "ROWS": _packed([a.rows for a in geometry.arrays]),
+        "TK": geometry.tk,
+        "TP": geometry.tp,
+        "ACT_BITS": geometry.act_bits,
+        "ACC_BITS": geometry.acc_bits,
+    }
+
+
 class RtlSplitArray:
     """`split_mac_array` in Verilator; `structural` with every LUT of the adders, else with their twins."""
 
-    def __init__(self, geometry: Geometry, structural: bool = False, **parameters: int) -> None:
+    def __init__(self, geometry: Geometry, structural: bool = False, netlist: Path | None = None) -> None:
         self.geometry = geometry
         widths = sum(a.rows * geometry.tk * lane_of(a, geometry).lane_bits for a in geometry.arrays)
         flags = {"rst_i": 1, "in_valid_i": 1, "in_shift_i": 1, "in_last_i": 1, "out_ready_i": 1}
         ports = {"act_i": geometry.tp * geometry.tk * geometry.act_bits, "weight_i": widths}
         self._module = Module(
             "split_mac_array",
-            sources(structural),
+            (primitives(), netlist) if netlist else sources(structural),
             flags | ports,
             {"in_ready_o": 1, "out_valid_o": 1, "acc_o": geometry.rows * geometry.tp * geometry.acc_bits},
-            {
-                "ARRAYS": len(geometry.arrays),
-                "KINDS": _packed([a.kind for a in geometry.arrays]),
-                "ROWS": _packed([a.rows for a in geometry.arrays]),
-                "TK": geometry.tk,
-                "TP": geometry.tp,
-                "ACT_BITS": geometry.act_bits,
-                "ACC_BITS": geometry.acc_bits,
-                **parameters,
-            },
+            {} if netlist else split_parameters(geometry),
         )
         self._simulation = Simulation(self._module)
 
     def run(self, frames: list[Frame], rng: np.random.Generator, stalls: float = 0.0) -> list[np.ndarray]:
-        """The sums of every frame; steps come and results are taken only now and then, if stalls are asked for."""
+        """The sums of every frame; with stalls, steps come and results are taken only now and then.
+
+        Before the first frame the array is reset in the middle of another one. Whatever is not valid is garbage. A
+        result must stay until it is taken, and there must be no other results.
+        """
         steps = steps_of(self.geometry, frames)
-        at, results = 0, []
-        self._simulation.step(rst_i=1)
+        at, results, waiting, idle = 0, [], None, 0
+        for number in range(7):
+            self._simulation.step(in_valid_i=1, **self._garbage(rng), rst_i=int(number == 6))
         total = len(steps["act_i"])
-        while len(results) < len(frames):
+        while idle < 300:
             valid = at < total and rng.random() >= stalls
-            given = (
-                {k: int.from_bytes(v[at].astype("<u4").tobytes(), "little") for k, v in steps.items()} if valid else {}
-            )
+            given = _integers(steps, at) if valid else self._garbage(rng)
             ready = int(rng.random() >= stalls)
             out = self._simulation.step(in_valid_i=int(valid), out_ready_i=ready, **given)
-            if valid and out["in_ready_o"]:
-                at += 1
+            at += int(valid and out["in_ready_o"])
+            assert waiting is None or (out["out_valid_o"], out["acc_o"]) == (1, waiting), "a result must stay"
+            waiting = out["acc_o"] if out["out_valid_o"] and not ready else None
+            idle = 0 if out["out_valid_o"] or (valid and out["in_ready_o"]) else idle + 1
             if ready and out["out_valid_o"]:
                 results.append(self._sums(out["acc_o"]))
+            assert len(results) <= len(frames), "there must be no results without frames"
+        assert len(results) == len(frames), "there must be as many results as frames"
         return results
+
+    def _garbage(self, rng: np.random.Generator) -> dict[str, int]:
+        """Any step, not to be looked at."""
+        bits = {k: self._module.inputs[k] for k in ("act_i", "weight_i", "in_shift_i", "in_last_i")}
+        return {k: int.from_bytes(rng.bytes(-(-n // 8)), "little") & ((1 << n) - 1) for k, n in bits.items()}
 
     def _sums(self, word: int) -> np.ndarray:
         g = self.geometry
@@ -170,6 +195,11 @@ class HlsSplitArray:
         return self._unit.stream_words(s["act_i"], s["weight_i"], s["in_last_i"], s["in_shift_i"])
 
 
+def _integers(steps: dict[str, np.ndarray], at: int) -> dict[str, int]:
+    """One step's words as integers."""
+    return {k: int.from_bytes(v[at].astype("<u4").tobytes(), "little") for k, v in steps.items()}
+
+
 def _packed(values: list[int]) -> str:
     """A list as the hardware's parameter: 16 bits each, the first in the lowest."""
     return f"256'h{sum(v << (16 * i) for i, v in enumerate(values)):x}"
@@ -182,6 +212,25 @@ def primitives() -> Path:
     if not models.exists():
         pytest.skip("tools: yosys is missing, `make hw-tools` installs it")
     return models
+
+
+def split_netlist(folder: Path, geometry: Geometry) -> Path:
+    """`split_mac_array` synthesised, as Verilog."""
+    primitives()  # skips where yosys is missing
+    found = folder / "split_mac_array.v"
+    filled = {
+        "FILES": " ".join(map(str, sources(structural=True))),
+        "PARAMETERS": " ".join(f"-set {name} {value}" for name, value in split_parameters(geometry).items()),
+        "TOP": "split_mac_array",
+        "JSON": str(folder / "split_mac_array.json"),
+        "VERILOG": str(found),
+    }
+    text = (RTL.parent / "syn" / "synth_array.ys").read_text()
+    for name, value in filled.items():
+        text = text.replace(f"@{name}@", value)
+    (folder / "split.ys").write_text(text)
+    call(["yosys", "-q", str(folder / "split.ys")], "split_mac_array")
+    return found
 
 
 def netlists(folder: Path, lanes: int, act_bits: tuple[int, ...]) -> subprocess.CompletedProcess[str]:
@@ -213,7 +262,7 @@ class ArrayBench:
         parameters = sizes | more
         if isinstance(lane, DspLane):
             bench = SIM / "dsp_array_bench.cpp"
-            four = lane.lane_bits == 4 and act_bits <= MOST_FOUR_BITS and geometry.rows % 2 == geometry.tp % 2 == 0
+            four = lane.lane_bits == 4 and act_bits <= MOST_BITS_OF_FOUR and geometry.rows % 2 == geometry.tp % 2 == 0
             positions = four or not lane.pairs_rows
             parameters |= {"PRODUCTS": 4 if four else 2} if lane.lane_bits == 4 else {}
             macros = {"LANE_BITS": lane.lane_bits, "PAIR_ROWS": int(lane.pairs_rows), "PAIR_POSITIONS": int(positions)}
@@ -231,20 +280,9 @@ class ArrayBench:
 
     @staticmethod
     def _build(top: str, bench: Path, files: tuple[Path, ...], flags: list[str], macros: tuple[str, ...]) -> Path:
-        command = [
-            "verilator",
-            "--cc",
-            "-O3",
-            "--prefix",
-            "Vdut",
-            "-sv",
-            "-Wno-fatal",
-            "-Wno-lint",
-            "--top-module",
-            top,
-        ]
+        command = ["verilator", "--cc", "-O3", "--prefix", "Vdut", "-sv", *WARNINGS, "-Wno-lint", "--top-module", top]
         command += flags
-        inputs = f"{command}{macros}".encode() + b"".join(f.read_bytes() for f in (bench, *files))
+        inputs = f"{version()}{command}{macros}".encode() + b"".join(f.read_bytes() for f in (bench, *files))
 
         def build(folder: Path) -> Path:
             call([*command, "--Mdir", str(folder), *map(str, files)], top)

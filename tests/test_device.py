@@ -4,7 +4,7 @@ import pytest
 
 from ilmpq.device import MODULES, PARTS, lane_cost, measured
 from ilmpq.errors import UsageError
-from ilmpq.geometry import Array, Resource
+from ilmpq.geometry import Geometry, Resource
 
 # Scheme, resource, activation bits: most LUTs per MAC of 32 lanes with 32-bit accumulators, MACs per DSP.
 BOUNDS = [
@@ -21,7 +21,8 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("scheme", "resource", "act_bits", "luts", "per_dsp"), BOUNDS)
 def test_lanes_are_as_cheap_as_they_must_be(scheme, resource, act_bits, luts, per_dsp):
-    cost = lane_cost(Array(scheme, resource, 2), tk=32, act_bits=act_bits)
+    geometry = Geometry.parse(f"{scheme}@{resource.value}:2", 32, 2, act_bits)
+    cost = lane_cost(geometry.arrays[0], geometry)
     assert cost.lut_per_mac <= luts
     assert cost.dsp == (cost.macs / per_dsp if per_dsp else 0)
 
@@ -30,7 +31,8 @@ def test_lanes_are_as_cheap_as_they_must_be(scheme, resource, act_bits, luts, pe
 @pytest.mark.parametrize("act_bits", [4, 5, 8])
 def test_every_array_was_measured(tk, act_bits):
     for scheme, resource in MODULES:
-        assert lane_cost(Array(scheme, resource, 2), tk, act_bits).macs >= tk
+        geometry = Geometry.parse(f"{scheme}@{resource.value}:2", tk, 2, act_bits)
+        assert lane_cost(geometry.arrays[0], geometry).macs >= tk
 
 
 def test_no_path_is_longer_than_three_luts_and_a_chain():
@@ -41,8 +43,23 @@ def test_no_path_is_longer_than_three_luts_and_a_chain():
 
 
 def test_a_cost_that_was_not_measured_is_refused():
-    with pytest.raises(UsageError, match="pot4_array was not synthesised with 24 lanes"):
-        lane_cost(Array("pot4", Resource.LUT, 2), tk=24, act_bits=4)
+    geometry = Geometry.parse("pot4@lut:2", 24, 2)
+    with pytest.raises(UsageError, match="pot4@lut:2 with 24 lanes and 4-bit activations was not synthesised"):
+        lane_cost(geometry.arrays[0], geometry)
+
+
+@pytest.mark.parametrize(
+    ("array", "tp", "per_dsp"),
+    [("fix4@dsp:2", 2, 4), ("fix4@dsp:1", 2, 2), ("fix4@dsp:4", 1, 2), ("fix8@dsp:1", 4, 2), ("fix8@dsp:2", 3, 2)],
+)
+def test_a_cost_is_that_of_the_packing(array, tp, per_dsp):
+    geometry = Geometry.parse(array, 16, tp)
+    assert lane_cost(geometry.arrays[0], geometry).macs_per_dsp == per_dsp
+
+
+def test_a_narrow_accumulator_costs_less():
+    narrow, wide = (Geometry.parse("pot4@lut:2", 16, 2, 4, bits) for bits in (24, 32))
+    assert lane_cost(narrow.arrays[0], narrow).lut < lane_cost(wide.arrays[0], wide).lut
 
 
 def test_every_part_holds_what_its_data_sheet_says():

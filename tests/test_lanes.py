@@ -3,9 +3,22 @@
 import re
 import subprocess
 
+import numpy as np
 import pytest
-from backends import SIM, ArrayBench, netlists, primitives
+from backends import (
+    SIM,
+    ArrayBench,
+    RtlSplitArray,
+    netlists,
+    numpy_sums,
+    primitives,
+    random_frame,
+    split_netlist,
+)
 from networks import NIGHTLY
+
+from ilmpq.errors import ToolMissing
+from ilmpq.geometry import Geometry
 
 LUT_ARRAYS = ["pot4@lut:1", "pot3@lut:1", "fix4@lut:1", "fix3@lut:1", "fix2@lut:1", "fix8@lut:1"]
 # Array, activation bits, positions: every way in which a DSP is packed.
@@ -20,9 +33,14 @@ PACKINGS = [
     ("fix8@dsp:1", 4, 2),
     ("fix8@dsp:1", 5, 2),
     ("fix8@dsp:2", 4, 1),
-    ("fix8@dsp:1", 8, 2),
-    ("fix8@dsp:2", 8, 1),
+    ("fix4@dsp:2", 7, 2),
     ("fix4@dsp:2", 8, 2),
+    ("fix8@dsp:1", 6, 2),
+    ("fix8@dsp:1", 7, 2),
+    ("fix8@dsp:1", 8, 2),
+    ("fix8@dsp:2", 6, 1),
+    ("fix8@dsp:2", 7, 1),
+    ("fix8@dsp:2", 8, 1),
 ]
 SYNTHESISED = {
     "pot4_array": "pot4@lut:1",
@@ -131,3 +149,28 @@ def test_netlist_equals_integers(synthesised, module, act_bits):
     else:
         passes(bench, "extremes")
         passes(bench, "random", 5000, 11)
+
+
+@pytest.mark.parametrize("act_bits", [4, 8])
+def test_split_array_as_synthesised(tmp_path, act_bits):
+    """Arrays, waits and handshake together: frames with stalls, garbage and a reset."""
+    geometry = Geometry.parse("pot4@lut:2, fix4@dsp:2, fix8@dsp:2", 4, 2, act_bits, 24)
+    rng = np.random.default_rng(act_bits)
+    frames = [random_frame(geometry, int(rng.integers(1, 9)), rng, int(rng.integers(1, 3))) for _ in range(200)]
+    rtl = RtlSplitArray(geometry, netlist=split_netlist(tmp_path, geometry))
+    for frame, sums in zip(frames, rtl.run(frames, rng, 0.3), strict=True):
+        np.testing.assert_array_equal(sums, numpy_sums(geometry, frame))
+
+
+@pytest.mark.parametrize(
+    ("array", "more", "message"),
+    [
+        ("fix4@dsp:2", {"ACT_BITS": 3}, "ACT_BITS must be 4 to 8"),
+        ("fix4@dsp:2", {"ACT_BITS": 5, "SEGMENT": 8}, "lower SEGMENT"),
+        ("fix4@dsp:2", {"TP": 3}, "needs even ROWS, even TP"),
+        ("pot4@lut:1", {"ACT_BITS": 9}, "ACT_BITS must be 4 to 8"),
+    ],
+)
+def test_a_module_refuses_parameters_it_cannot_compute_with(array, more, message):
+    with pytest.raises(ToolMissing, match=message):
+        ArrayBench(array, 16, 4, **more)

@@ -11,11 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ilmpq.geometry import Array, Geometry, Resource
+from ilmpq.geometry import MOST_BITS_OF_FOUR, Array, Geometry, Resource
 
 from . import lanes_dsp, lanes_lut
-
-MOST_FOUR_BITS = 6  # activation bits up to which a DSP takes four products
 
 
 class Lane(Protocol):
@@ -45,5 +43,5 @@ def lane_of(array: Array, geometry: Geometry) -> Lane:
         return LUT_LANES[array.scheme]
     if array.scheme == "fix8":
         return lanes_dsp.fixed8(geometry.tp)
-    four = geometry.act_bits <= MOST_FOUR_BITS and array.rows % 2 == 0 and geometry.tp % 2 == 0
+    four = geometry.act_bits <= MOST_BITS_OF_FOUR and array.rows % 2 == 0 and geometry.tp % 2 == 0
     return lanes_dsp.fixed4(geometry.act_bits, array.rows, 4 if four else 2)

@@ -40,6 +40,8 @@ class DspLane:
 
     def encode(self, codes: Codes) -> LaneCodes:
         """The lane codes of integer codes (rows × K), in the same shape."""
+        if codes.dtype != np.int8 or codes.ndim < 2:
+            raise ValueError(f"{self.module} codes must be int8[rows, …], not {codes.dtype} {codes.shape}")
         wide = codes.astype(np.int16)
         largest = 2 ** (self.lane_bits - 1) - 1
         if np.any(np.abs(wide) > largest):

@@ -36,6 +36,11 @@ class LutLane:
         """The lane codes of integer codes, in the same shape."""
         raise NotImplementedError
 
+    def _sizes(self, codes: Codes) -> NDArray[np.int16]:
+        if codes.dtype != np.int8:
+            raise ValueError(f"{self.module} codes must be int8, not {codes.dtype}")
+        return np.abs(codes.astype(np.int16))
+
     def correction(self, codes: Codes, act_bits: int, passes: int = 1) -> NDArray[np.int64]:
         """What the accumulator holds beyond Σ weight·act at the end of a frame: subtract it from the row's bias.
 
@@ -53,7 +58,7 @@ class PowerOfTwoLane(LutLane):
     exponent_bits: int
 
     def encode(self, codes: Codes) -> LaneCodes:
-        size = np.abs(codes.astype(np.int16))
+        size = self._sizes(codes)
         zero = 2**self.exponent_bits - 1
         if np.any((size & (size - 1)) != 0) or np.any(size >= 2**zero):
             raise ValueError(f"{self.module} codes must be 0 or ±2^k with k < {zero}")
@@ -69,7 +74,7 @@ class SignMagnitudeLane(LutLane):
     """{negate, magnitude}."""
 
     def encode(self, codes: Codes) -> LaneCodes:
-        size = np.abs(codes.astype(np.int16))
+        size = self._sizes(codes)
         if np.any(size >= 2 ** (self.lane_bits - 1)):
             raise ValueError(f"{self.module} codes must be at most {2 ** (self.lane_bits - 1) - 1} in size")
         return np.asarray(size | (codes < 0) << (self.lane_bits - 1), dtype=np.uint8)

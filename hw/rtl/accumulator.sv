@@ -6,12 +6,14 @@
 module accumulator #(
   // bits of the accumulator, which wraps around
   parameter int ACC_BITS = 32,
-  // bits of the sum, fewer than ACC_BITS
+  // bits of the sum
   parameter int SUM_BITS = 13,
   // bits by which shift_i multiplies
   parameter int SHIFT    = 4,
   // 1: take half of the sum's range away
-  parameter bit OFFSET   = 1'b0
+  parameter bit OFFSET   = 1'b0,
+  // cycles by which the sum waits (clear and shift do not)
+  parameter int WAIT     = 0
 ) (
   input  logic                clk_i,
   input  logic                en_i,
@@ -20,9 +22,8 @@ module accumulator #(
   input  logic [SUM_BITS-1:0] sum_i,
   output logic [ACC_BITS-1:0] acc_o
 );
-  if (SUM_BITS >= ACC_BITS) begin : g_bad_bits
-    $error("accumulator ACC_BITS must be more than the bits of the sum");
-  end
+  logic [SUM_BITS-1:0] sum;
+  delay_line #(.WIDTH(SUM_BITS), .CYCLES(WAIT)) wait_line (.clk_i, .en_i, .data_i(sum_i), .data_o(sum));
 
   logic [ACC_BITS-1:0] acc_q, next;
   always_ff @(posedge clk_i) if (en_i) acc_q <= next;
@@ -44,7 +45,7 @@ module accumulator #(
       assign shifted = acc_q[i-SHIFT];
     end
     lut_pair #(.TABLE5(ADDEND), .TABLE6(ADDEND ^ START)) bit_lut (
-      .inputs_i({sum_i[FROM], shift_i, clear_i, shifted, acc_q[i]}), .select_i(1'b1), .o5_o(addend[i]), .o6_o(propagate[i])
+      .inputs_i({sum[FROM], shift_i, clear_i, shifted, acc_q[i]}), .select_i(1'b1), .o5_o(addend[i]), .o6_o(propagate[i])
     );
   end
   carry_chain #(.WIDTH(ACC_BITS)) chain (
@@ -53,7 +54,7 @@ module accumulator #(
 `else
   logic [ACC_BITS-1:0] start, addend;
   assign start = clear_i ? '0 : shift_i ? acc_q << SHIFT : acc_q;
-  assign addend = OFFSET ? {{(ACC_BITS - SUM_BITS + 1) {~sum_i[SUM_BITS-1]}}, sum_i[SUM_BITS-2:0]} : ACC_BITS'(sum_i);
+  assign addend = ACC_BITS'(sum) - (OFFSET ? ACC_BITS'(64'd1 << (SUM_BITS - 1)) : '0);
   assign next = start + addend;
 `endif
 endmodule

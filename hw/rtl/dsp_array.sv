@@ -27,6 +27,7 @@ module dsp_array #(
   parameter int SEGMENT          = 8,
   parameter int CHAIN            = 16,
   parameter int STAGE            = 2,
+  parameter int WAIT             = 0,
   parameter int UNSAFE_PRODUCTS  = 0,
   parameter int UNSAFE_BITS      = 0
 ) (
@@ -111,7 +112,7 @@ module dsp_array #(
       dsp_column #(
         .TK(TK), .CHAIN(CHAIN), .STAGE(STAGE), .SEGMENT(SEGMENT), .FIELDS(FIELDS), .STEP_LOW(NEAR), .STEP_HIGH(FAR), .MAX(MAX),
         .A_OFFSET(ON_A_ACTIVATIONS ? -HALF - (PAIR_POSITIONS ? HALF << POSITION_AT : 0) : 0),
-        .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
+        .ACC_BITS(ACC_BITS), .SHIFT(ACT_BITS), .WAIT(WAIT), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
       ) column (
         .clk_i, .en_i, .clear_i, .shift_i, .a_i(a), .b_i(b), .acc_o(acc)
       );

@@ -31,6 +31,8 @@ module dsp_column #(
   parameter int ACC_BITS   = 32,
   // bits by which shift_i multiplies
   parameter int SHIFT      = 4,
+  // cycles by which sums wait for those of slower arrays
+  parameter int WAIT       = 0,
   // only in tests that must fail: products too many per segment, bits too few below the top field
   parameter int UNSAFE_PRODUCTS = 0,
   parameter int UNSAFE_BITS     = 0
@@ -116,7 +118,7 @@ module dsp_column #(
   end
 
   logic clear, shift;
-  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control_line (
+  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1 + WAIT)) control_line (
     .clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift})
   );
 
@@ -140,7 +142,7 @@ module dsp_column #(
     end
 
     logic [bit_heap_pkg::base(HEIGHTS, bit_heap_pkg::COLUMNS)-1:0] heap;
-    logic [SUM_WIDTH-1:0] sum, sum_late;
+    logic [SUM_WIDTH-1:0] sum;
     for (genvar b = 0; b < SUM_WIDTH; b++) begin : g_column
       localparam int FROM = bit_heap_pkg::base(HEIGHTS, b);
       localparam int FIRST = (b < KEPT) ? PARTS - 1 : 0;
@@ -154,11 +156,10 @@ module dsp_column #(
       end
     end
     bit_heap #(.HEIGHTS(HEIGHTS), .SUM_WIDTH(SUM_WIDTH)) adder (.clk_i, .en_i, .heap_i(heap), .sum_o(sum));
-    delay_line #(.WIDTH(SUM_WIDTH), .CYCLES(LEVELS - bit_heap_pkg::levels(HEIGHTS, SUM_WIDTH))) wait_line (
-      .clk_i, .en_i, .data_i(sum), .data_o(sum_late)
-    );
-    accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_WIDTH), .SHIFT(SHIFT), .OFFSET(1'b1)) acc (
-      .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum_late), .acc_o(acc_o[f*ACC_BITS+:ACC_BITS])
+    accumulator #(
+      .ACC_BITS(ACC_BITS), .SUM_BITS(SUM_WIDTH), .SHIFT(SHIFT), .OFFSET(1'b1), .WAIT(WAIT + LEVELS - bit_heap_pkg::levels(HEIGHTS, SUM_WIDTH))
+    ) acc (
+      .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[f*ACC_BITS+:ACC_BITS])
     );
   end
 endmodule

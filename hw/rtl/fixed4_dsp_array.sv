@@ -29,6 +29,8 @@ module fixed4_dsp_array #(
   parameter int STAGE    = 2,
   // products summed before a narrow field is split; a smaller number is allowed
   parameter int SEGMENT  = dsp_packing::fixed4_segment(ACT_BITS, PRODUCTS, CHAIN),
+  // cycles by which sums wait for those of slower arrays
+  parameter int WAIT     = 0,
   // only in tests that must fail: products too many per segment, bits too few below the top field
   parameter int UNSAFE_PRODUCTS = 0,
   parameter int UNSAFE_BITS     = 0
@@ -69,7 +71,7 @@ module fixed4_dsp_array #(
     .PAIR_ROWS(PAIR_ROWS), .PAIR_POSITIONS(PRODUCTS == 4 || !PAIR_ROWS), .ON_A_ACTIVATIONS(ON_A_ACTIVATIONS),
     .STEP_ROW((PRODUCTS == 4 && ON_A_ACTIVATIONS) ? LOW : HIGH),
     .STEP_POSITION((PRODUCTS == 4 && !ON_A_ACTIVATIONS) ? LOW : HIGH),
-    .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
+    .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .WAIT(WAIT), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
   ) array (
     .clk_i, .en_i, .clear_i, .shift_i, .act_i, .weight_i, .acc_o
   );

@@ -24,6 +24,8 @@ module fixed8_dsp_array #(
   parameter int STAGE    = 2,
   // products summed before a narrow field is split; a smaller number is allowed
   parameter int SEGMENT  = dsp_packing::fixed8_segment(TP, ACT_BITS),
+  // cycles by which sums wait for those of slower arrays
+  parameter int WAIT     = 0,
   // only in tests that must fail: products too many per segment, bits too few below the top field
   parameter int UNSAFE_PRODUCTS = 0,
   parameter int UNSAFE_BITS     = 0
@@ -57,7 +59,7 @@ module fixed8_dsp_array #(
   dsp_array #(
     .ROWS(ROWS), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WEIGHT_BITS(LANE_BITS),
     .PAIR_ROWS(PAIR_ROWS), .PAIR_POSITIONS(!PAIR_ROWS), .ON_A_ACTIVATIONS(!PAIR_ROWS),
-    .STEP_ROW(STEP), .STEP_POSITION(STEP), .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
+    .STEP_ROW(STEP), .STEP_POSITION(STEP), .SEGMENT(SEGMENT), .CHAIN(CHAIN), .STAGE(STAGE), .WAIT(WAIT), .UNSAFE_PRODUCTS(UNSAFE_PRODUCTS), .UNSAFE_BITS(UNSAFE_BITS)
   ) array (
     .clk_i, .en_i, .clear_i, .shift_i, .act_i, .weight_i, .acc_o
   );

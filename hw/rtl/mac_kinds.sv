@@ -58,7 +58,7 @@ package mac_kinds;
 
   // Element `index` of a list packed in fields of 16 bits, the first in the lowest.
   function automatic int element(input logic [16*16-1:0] list, input int index);
-    element = int'(list[16*index+:16]);
+    element = 32'(list[16*index+:16]);
   endfunction
 
   // Rows of the first `count` arrays.

@@ -13,9 +13,11 @@ module pot3_array #(
   parameter int ACT_BITS = 4,
   // bits of an accumulator
   parameter int ACC_BITS = 32,
+  // cycles by which sums wait for those of slower arrays
+  parameter int WAIT = 0,
   // bits of a lane code: {negate, shift[1:0]}, shift 3 is the weight 0
   localparam int LANE_BITS = 3,
-  // enabled cycles from act_i to the acc_o that contains it
+  // enabled cycles from act_i to the acc_o that contains it, without WAIT
   localparam int LATENCY = lut_array_pkg::latency(1, 1, TK, 4 * (2 ** ACT_BITS - 1))
 ) (
   input  logic                         clk_i,
@@ -35,7 +37,7 @@ module pot3_array #(
   localparam int SUM_BITS = lut_array_pkg::sum_width(1, 1, TK, PRODUCT_LIMIT);
 
   logic clear, shift;
-  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
+  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1 + WAIT)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
 
   for (genvar r = 0; r < ROWS; r++) begin : g_row
     for (genvar p = 0; p < TP; p++) begin : g_position
@@ -49,7 +51,7 @@ module pot3_array #(
       end
       always_ff @(posedge clk_i) if (en_i) products_q <= products;
       heap_sum #(.WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) adder (.clk_i, .en_i, .words_i(products_q), .sum_o(sum));
-      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS)) acc (
+      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS), .WAIT(WAIT)) acc (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );
     end

@@ -15,11 +15,13 @@ module pot4_array #(
   parameter int ACT_BITS = 4,
   // bits of an accumulator
   parameter int ACC_BITS = 32,
+  // cycles by which sums wait for those of slower arrays
+  parameter int WAIT = 0,
   // bits of a lane code: {exponent is 5 or 6, negate, exponent[2:0]}, exponent 7 is the weight 0
   localparam int LANE_BITS = 5,
   // pieces of an activation: two nibbles of 8 bits, else all of it
   localparam int PIECES = (ACT_BITS == 8) ? 2 : 1,
-  // enabled cycles from act_i to the acc_o that contains it
+  // enabled cycles from act_i to the acc_o that contains it, without WAIT
   localparam int LATENCY = lut_array_pkg::latency(PIECES, 4, TK, 64 * (2 ** (ACT_BITS / PIECES) - 1))
 ) (
   input  logic                         clk_i,
@@ -40,7 +42,7 @@ module pot4_array #(
   localparam int SUM_BITS = lut_array_pkg::sum_width(PIECES, 4, TK, PRODUCT_LIMIT);
 
   logic clear, shift;
-  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
+  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1 + WAIT)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
 
   for (genvar r = 0; r < ROWS; r++) begin : g_row
     for (genvar p = 0; p < TP; p++) begin : g_position
@@ -65,7 +67,7 @@ module pot4_array #(
       heap_sum #(.GROUPS(PIECES), .STEP(4), .WORDS(TK), .WORD_LIMIT(PRODUCT_LIMIT)) adder (
         .clk_i, .en_i, .words_i(products_q), .sum_o(sum)
       );
-      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS)) acc (
+      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS), .WAIT(WAIT)) acc (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );
     end

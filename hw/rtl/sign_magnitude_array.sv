@@ -16,11 +16,13 @@ module sign_magnitude_array #(
   parameter int ACT_BITS = 4,
   // bits of an accumulator
   parameter int ACC_BITS = 32,
+  // cycles by which sums wait for those of slower arrays
+  parameter int WAIT = 0,
   // bits of a weight's magnitude: 1 ternary, 2 Fixed3, 3 Fixed4 … 7 Fixed8
   parameter int MAGNITUDE_BITS = 3,
   // bits of a lane code: {negate, magnitude}
   localparam int LANE_BITS = MAGNITUDE_BITS + 1,
-  // enabled cycles from act_i to the acc_o that contains it
+  // enabled cycles from act_i to the acc_o that contains it, without WAIT
   localparam int LATENCY = lut_array_pkg::latency(MAGNITUDE_BITS, 1, (TK + 1) / 2, 2 * (2 ** ACT_BITS - 1))
 ) (
   input  logic                         clk_i,
@@ -44,7 +46,7 @@ module sign_magnitude_array #(
   localparam int SUM_BITS = lut_array_pkg::sum_width(MAGNITUDE_BITS, 1, PAIRS, PAIR_LIMIT);
 
   logic clear, shift;
-  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
+  delay_line #(.WIDTH(2), .CYCLES(LATENCY - 1 + WAIT)) control (.clk_i, .en_i, .data_i({clear_i, shift_i}), .data_o({clear, shift}));
 
   for (genvar r = 0; r < ROWS; r++) begin : g_row
     for (genvar p = 0; p < TP; p++) begin : g_position
@@ -68,7 +70,7 @@ module sign_magnitude_array #(
       heap_sum #(.GROUPS(MAGNITUDE_BITS), .STEP(1), .WORDS(PAIRS), .WORD_LIMIT(PAIR_LIMIT)) adder (
         .clk_i, .en_i, .words_i(pairs_q), .sum_o(sum)
       );
-      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS)) acc (
+      accumulator #(.ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .SHIFT(ACT_BITS), .WAIT(WAIT)) acc (
         .clk_i, .en_i, .clear_i(clear), .shift_i(shift), .sum_i(sum), .acc_o(acc_o[(r*TP+p)*ACC_BITS+:ACC_BITS])
       );
     end

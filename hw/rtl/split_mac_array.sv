@@ -53,7 +53,7 @@ module split_mac_array #(
   logic [LATENCY-1:0] last;
   assign out_valid_o = last[LATENCY-1];
   assign running = (!out_valid_o || out_ready_i) && (in_valid_i || !inside_frame);
-  assign in_ready_o = !out_valid_o || out_ready_i;
+  assign in_ready_o = !rst_i && (!out_valid_o || out_ready_i);
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -75,35 +75,28 @@ module split_mac_array #(
     localparam int PRODUCTS = mac_kinds::fixed4_products(COUNT, TP, ACT_BITS);
     localparam int AT = mac_kinds::rows_before(ROWS, a) * TP * ACC_BITS;
 
-    // A faster array gets its steps later.
-    logic clear, shift;
-    logic [TP*TK*ACT_BITS-1:0] act;
     logic [BITS-1:0] weight;
     logic [COUNT*TP*ACC_BITS-1:0] acc;
-    delay_line #(.WIDTH(2 + TP*TK*ACT_BITS + BITS), .CYCLES(WAIT)) delay (
-      .clk_i, .en_i(running),
-      .data_i({!inside_frame, in_shift_i, act_i, weight_i[mac_kinds::bits_before(KINDS, ROWS, a, TK)+:BITS]}),
-      .data_o({clear, shift, act, weight})
-    );
+    assign weight = weight_i[mac_kinds::bits_before(KINDS, ROWS, a, TK)+:BITS];
     assign acc_o[AT+:COUNT*TP*ACC_BITS] = acc;
 
     if (KIND == mac_kinds::POT4_LUT) begin : g_pot4
-      pot4_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS)) array (
-        .clk_i, .en_i(running), .clear_i(clear), .shift_i(shift), .act_i(act), .weight_i(weight), .acc_o(acc));
+      pot4_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WAIT(WAIT)) array (
+        .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
     end else if (KIND == mac_kinds::FIXED4_DSP) begin : g_fixed4
-      fixed4_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .PRODUCTS(PRODUCTS)) array (
-        .clk_i, .en_i(running), .clear_i(clear), .shift_i(shift), .act_i(act), .weight_i(weight), .acc_o(acc));
+      fixed4_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .PRODUCTS(PRODUCTS), .WAIT(WAIT)) array (
+        .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
     end else if (KIND == mac_kinds::FIXED8_DSP) begin : g_fixed8
-      fixed8_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS)) array (
-        .clk_i, .en_i(running), .clear_i(clear), .shift_i(shift), .act_i(act), .weight_i(weight), .acc_o(acc));
+      fixed8_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WAIT(WAIT)) array (
+        .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
     end else if (KIND == mac_kinds::POT3_LUT) begin : g_pot3
-      pot3_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS)) array (
-        .clk_i, .en_i(running), .clear_i(clear), .shift_i(shift), .act_i(act), .weight_i(weight), .acc_o(acc));
+      pot3_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WAIT(WAIT)) array (
+        .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
     end else if (KIND <= mac_kinds::FIXED8_LUT) begin : g_sign_magnitude
       sign_magnitude_array #(
-        .ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .MAGNITUDE_BITS(mac_kinds::lane_bits(KIND) - 1)
+        .ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .MAGNITUDE_BITS(mac_kinds::lane_bits(KIND) - 1), .WAIT(WAIT)
       ) array (
-        .clk_i, .en_i(running), .clear_i(clear), .shift_i(shift), .act_i(act), .weight_i(weight), .acc_o(acc));
+        .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
     end else begin : g_unknown
       $error("KINDS must be those of mac_kinds");
     end

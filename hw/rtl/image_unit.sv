@@ -1,0 +1,278 @@
+// IMAGE: reads an image row after row, once, and gives the unrolled window of every output position, in raster order.
+//
+// A row is read as soon as the line buffers have room for it; a burst is only asked for when there is room for all of its
+// pixels, so that they never wait for the windows.
+module image_unit #(
+  // products per step of the arrays
+  parameter int TK = 16,
+  // most pixels in a row
+  parameter int LINE = 512,
+  // most bytes of a window
+  parameter int IMAGE_BYTES = 147,
+  // number of kernels, at most 4
+  parameter int KERNELS = 4,
+  // kernels that can be unrolled, 8 bits each, the first in the lowest: channels (at most 4), height (at most 8)
+  parameter logic [31:0] KERNEL_LIST = {4'd1, 4'd3, 4'd3, 4'd5, 4'd3, 4'd3, 4'd3, 4'd7}
+) (
+  input  logic             clk_i,
+  input  logic             rst_i,
+  // the descriptor's first eight words; they stay until `op_done_o`
+  input  logic             op_valid_i,
+  input  logic [255:0]     op_words_i,
+  // of the region
+  input  logic [31:0]      base_i,
+  output logic             op_done_o,
+  // illegal field
+  output logic             error_o,
+  output logic             burst_valid_o,
+  input  logic             burst_ready_i,
+  output logic [31:0]      burst_address_o,
+  output logic [3:0]       burst_less_one_o,
+  input  logic             data_valid_i,
+  output logic             data_ready_o,
+  input  logic [63:0]      data_i,
+  output logic             patch_valid_o,
+  input  logic             patch_ready_i,
+  output logic [16*TK-1:0] patch_data_o,
+  output logic             patch_last_o
+);
+  // Element of the list, its column's bytes, and the greatest of each.
+  function automatic int height(input int k);
+    height = 32'(KERNEL_LIST[8*k+:4]);
+  endfunction
+  function automatic int channels(input int k);
+    channels = 32'(KERNEL_LIST[8*k+4+:4]);
+  endfunction
+  function automatic int most(input int what);
+    int k, one;
+    most = 0;
+    for (k = 0; k < KERNELS; k = k + 1) begin
+      one = (what == 0) ? height(k) : (what == 1) ? channels(k) : height(k) * channels(k);
+      if (one > most) most = one;
+    end
+  endfunction
+  // Bytes of the longest column with so many channels.
+  function automatic int longest(input int depth);
+    int k;
+    longest = 0;
+    for (k = 0; k < KERNELS; k = k + 1) begin
+      if (channels(k) == depth && height(k) * depth > longest) longest = height(k) * depth;
+    end
+  endfunction
+  localparam int TALLEST = most(0);
+  localparam int CHANNELS = most(1);
+  localparam int COLUMN = most(2);
+  localparam int PIXEL_BITS = 8 * CHANNELS;
+  localparam int X_BITS = $clog2(LINE);
+  localparam int MOST_WORDS = 2 * ((IMAGE_BYTES + 2 * TK - 1) / (2 * TK));
+  localparam logic [31:0] COLUMN_BYTES = {
+    8'(height(3) * channels(3)), 8'(height(2) * channels(2)), 8'(height(1) * channels(1)), 8'(height(0) * channels(0))};
+  if (TALLEST > 8 || CHANNELS > 4 || KERNELS < 1 || KERNELS > 4) begin : g_check
+    $error("KERNEL_LIST must have 1 to 4 kernels of at most 8 rows and 4 channels");
+  end
+
+  logic [15:0] image_height, image_width, rows, columns;
+  logic [3:0] kernel_y, kernel_x, stride_y, stride_x, pad_top, pad_left;
+  logic [2:0] depth;
+  logic [4:0] words;
+  logic [7:0] pad_code;
+  assign {image_width, image_height} = op_words_i[128+:32];
+  assign {columns, rows} = op_words_i[160+:32];
+  assign {words, depth, pad_left, pad_top, stride_x, stride_y, kernel_x, kernel_y} = op_words_i[192+:32];
+  assign pad_code = op_words_i[224+:8];
+
+  logic [1:0] kernel;
+  logic known, legal;
+  always_comb begin
+    kernel = '0;
+    known = 1'b0;
+    for (int k = KERNELS - 1; k >= 0; k--) begin
+      if (32'(kernel_y) == height(k) && 32'(depth) == channels(k)) begin
+        kernel = 2'(k);
+        known = 32'(kernel_x) <= ((IMAGE_BYTES / (height(k) * channels(k)) < TALLEST) ? IMAGE_BYTES / (height(k) * channels(k)) : TALLEST);
+      end
+    end
+  end
+  assign legal = known && kernel_x != '0 && stride_y != '0 && stride_x != '0 && image_height != '0 && image_width != '0 &&
+      image_width <= 16'(LINE) && rows != '0 && columns != '0 && words != '0 && words <= 5'(MOST_WORDS) &&
+      op_words_i[9:8] != 2'd3 && op_words_i[98:96] == '0;
+
+  logic active, reading;
+  assign error_o = active && !legal;
+  always_ff @(posedge clk_i) begin
+    if (rst_i || op_done_o) active <= 1'b0;
+    else if (op_valid_i) active <= 1'b1;
+  end
+
+  // The reader walks the columns of one row of windows after another; its row's first line is `top`.
+  logic [15:0] rows_left, columns_left;
+  logic [2:0] slot;              // of `top` in the buffers
+  logic [3:0] above;             // lines of padding from `top` on
+  logic signed [17:0] below;     // the image's height less `top`
+  logic signed [17:0] x;         // column
+  logic [3:0] steps;             // columns until a window is complete
+  logic step, complete, row_ends, available;
+  logic inside_x;
+  assign complete = steps == 4'd1;
+  assign row_ends = step && complete && columns_left == 16'd1;
+  assign inside_x = !x[17] && x[16:0] < {1'b0, image_width};
+  always_ff @(posedge clk_i) begin
+    if (!active) begin
+      reading <= 1'b1;
+      rows_left <= rows;
+      slot <= 3'(-pad_top);
+      above <= pad_top;
+      below <= signed'(18'(image_height)) + signed'(18'(pad_top));
+    end else if (row_ends) begin
+      reading <= rows_left != 16'd1;
+      rows_left <= rows_left - 1'b1;
+      slot <= slot + stride_y[2:0];
+      above <= (above > stride_y) ? above - stride_y : '0;
+      below <= below - signed'(18'(stride_y));
+    end
+    if (!active || row_ends) begin
+      columns_left <= columns;
+      steps <= kernel_x;
+      x <= -signed'(18'(pad_left));
+    end else if (step) begin
+      if (complete) columns_left <= columns_left - 1'b1;
+      steps <= complete ? stride_x : steps - 1'b1;
+      x <= x + 18'sd1;
+    end
+  end
+
+  // Bursts: a line is asked for when this row of windows or the next one needs it. The line it takes the place of must be
+  // above `top`, or the reader must be past the burst's columns for the last time.
+  logic [15:0] lines_to_ask;
+  logic signed [6:0] asked;  // the line asked for less `top`
+  logic [16:0] ask_x, burst_end;
+  logic [31:0] line_address;
+  logic [15:0] line_words;
+  logic run_valid, run_ready, whole_valid, needed, place, next_line;
+  assign line_words = 16'(({1'b0, image_width} + 1'b1) >> 1);
+  assign burst_end = ask_x + {12'b0, burst_less_one_o, 1'b0} + 17'd2;
+  assign needed = asked < signed'(7'(kernel_y)) + ((rows_left == 16'd1) ? 7'sd0 : signed'(7'(stride_y)));
+  assign place = asked < 7'sd8 || (asked < 7'sd8 + signed'(7'(stride_y)) && !x[17] && burst_end <= x[16:0]);
+  assign run_valid = active && legal && lines_to_ask != '0;
+  burst_splitter #(.BEAT_BITS(16)) bursts (
+    .clk_i, .rst_i(rst_i || !active), .run_valid_i(run_valid), .run_ready_o(run_ready),
+    .run_address_i(line_address), .run_beats_i(line_words),
+    .burst_valid_o(whole_valid), .burst_ready_i(burst_ready_i && burst_valid_o), .burst_address_o, .burst_less_one_o
+  );
+  assign burst_valid_o = whole_valid && needed && place && reading;
+  assign next_line = burst_valid_o && burst_ready_i && burst_end >= {line_words, 1'b0};
+  always_ff @(posedge clk_i) begin
+    if (!active) begin
+      lines_to_ask <= image_height;
+      line_address <= base_i + {op_words_i[127:99], 3'b000};
+    end else if (run_valid && run_ready) begin
+      lines_to_ask <= lines_to_ask - 1'b1;
+      line_address <= line_address + {13'b0, line_words, 3'b000};
+    end
+    if (!active || next_line) ask_x <= '0;
+    else if (burst_valid_o && burst_ready_i) ask_x <= burst_end;
+    if (!active) asked <= signed'(7'(pad_top));
+    else asked <= asked + signed'(7'(next_line)) - (row_ends ? signed'(7'(stride_y)) : 7'sd0);
+  end
+
+  // Pixels are written one by one.
+  logic [15:0] lines_to_write;
+  logic signed [6:0] written;  // the line being written less `top`
+  logic [16:0] write_x;
+  logic [2:0] write_slot;
+  logic [7:0] pending;         // words to come, of those asked for
+  logic half, line_ends;
+  assign line_ends = data_valid_i && write_x + 17'd1 == {1'b0, image_width};
+  assign data_ready_o = half || line_ends;
+  always_ff @(posedge clk_i) begin
+    if (rst_i || !active) begin
+      lines_to_write <= image_height;
+      written <= signed'(7'(pad_top));
+      write_x <= '0;
+      write_slot <= '0;
+      half <= 1'b0;
+      pending <= '0;
+    end else begin
+      if (data_valid_i) begin
+        write_x <= line_ends ? '0 : write_x + 1'b1;
+        half <= !half && !line_ends;
+      end
+      if (line_ends) begin
+        lines_to_write <= lines_to_write - 1'b1;
+        write_slot <= write_slot + 1'b1;
+      end
+      written <= written + signed'(7'(line_ends)) - (row_ends ? signed'(7'(stride_y)) : 7'sd0);
+      pending <= pending + ((burst_valid_o && burst_ready_i) ? 8'(burst_less_one_o) + 8'd1 : 8'd0) - 8'(data_valid_i && data_ready_o);
+    end
+  end
+
+  // A column is there when the lowest line it needs has been written so far.
+  logic past;
+  assign past = write_x > x[16:0];
+  assign available = !inside_x || lines_to_write == '0 || written >= signed'(7'(kernel_y)) ||
+      (past && (written == signed'(7'(kernel_y)) - 7'sd1 || (lines_to_write == 16'd1 && written < signed'(7'(kernel_y)))));
+
+  // Line buffers, then the column in the kernel's order with padding, then the window.
+  logic advance, found_valid, found_last, column_valid, column_ready, column_last;
+  logic [2:0] found_slot;
+  logic [7:0] inside_y, found_shown;
+  logic [8*PIXEL_BITS-1:0] found;
+  logic [8*COLUMN-1:0] ordered, column;
+  assign advance = !column_valid || column_ready;
+  assign step = active && legal && reading && available && advance;
+  line_buffers #(.LINE(LINE), .PIXEL_BITS(PIXEL_BITS)) lines (
+    .clk_i, .write_i(data_valid_i), .write_row_i(write_slot), .write_x_i(write_x[X_BITS-1:0]),
+    .pixel_i(half ? data_i[32+:PIXEL_BITS] : data_i[0+:PIXEL_BITS]),
+    .read_i(advance), .read_x_i(x[X_BITS-1:0]), .column_o(found)
+  );
+  always_comb begin
+    for (int y = 0; y < 8; y++) begin
+      inside_y[y] = above <= 4'(y) && !below[17] && (below[16:3] != '0 || below[2:0] > 3'(y));
+    end
+  end
+  logic [8*PIXEL_BITS-1:0] by_one, by_two, turned;
+  assign by_one = found_slot[0] ? {found[PIXEL_BITS-1:0], found[8*PIXEL_BITS-1:PIXEL_BITS]} : found;
+  assign by_two = found_slot[1] ? {by_one[2*PIXEL_BITS-1:0], by_one[8*PIXEL_BITS-1:2*PIXEL_BITS]} : by_one;
+  assign turned = found_slot[2] ? {by_two[4*PIXEL_BITS-1:0], by_two[8*PIXEL_BITS-1:4*PIXEL_BITS]} : by_two;
+  for (genvar b = 0; b < COLUMN; b++) begin : g_byte
+    logic decided;
+    logic [7:0] code;
+    always_comb begin
+      decided = 1'b0;
+      code = '0;
+      for (int c = 1; c <= CHANNELS; c++) begin
+        if (b < longest(c)) begin
+          if (!decided || 32'(depth) == c) begin
+            code = found_shown[(b/c)%8] ? turned[PIXEL_BITS*((b/c)%8)+8*(b%c)+:8] : pad_code;
+          end
+          decided = 1'b1;
+        end
+      end
+    end
+    assign ordered[8*b+:8] = code;
+  end
+  always_ff @(posedge clk_i) begin
+    if (rst_i || !active) begin
+      found_valid <= 1'b0;
+      column_valid <= 1'b0;
+    end else if (advance) begin
+      found_valid <= step;
+      column_valid <= found_valid;
+    end
+    if (advance) begin
+      found_last <= complete;
+      found_shown <= inside_x ? inside_y : '0;
+      found_slot <= slot;
+      column_last <= found_last;
+      column <= ordered;
+    end
+  end
+  window_register #(
+    .TK(TK), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(KERNELS), .COLUMN_BYTES(COLUMN_BYTES), .COLUMN(COLUMN), .COLUMNS(TALLEST)
+  ) register (
+    .clk_i, .rst_i(rst_i || !active), .kernel_i(kernel), .pairs_i(5'((6'(words) + 6'd1) >> 1)),
+    .column_valid_i(column_valid), .column_ready_o(column_ready), .column_last_i(column_last), .column_i(column),
+    .patch_valid_o, .patch_ready_i, .patch_data_o, .patch_last_o
+  );
+  assign op_done_o = active && !reading && !found_valid && !column_valid && !patch_valid_o && pending == '0;
+endmodule
