@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fi
 Integers = NDArray[np.integer]
 Sums = NDArray[np.int64]
 SOURCES = hardware_folder() / "hls"
-DRIVER = SOURCES.parent / "sim" / "hls_driver.hpp"
+DRIVERS = SOURCES.parent / "sim"
 COMPILE = ("g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-w")
 
 
@@ -99,7 +100,7 @@ class HlsSplitArray:
         self.parts = tuple(p if isinstance(p, Part) else Part(*p) for p in parts)
         self.tk, self.tp, self.act_bits, self.acc_bits = tk, tp, act_bits, acc_bits
         self.rows = sum(p.rows for p in self.parts)
-        self._library = ctypes.CDLL(str(_library(self._driver())))
+        self._library = ctypes.CDLL(str(library(self._driver())))
 
     def run(
         self,
@@ -210,7 +211,7 @@ class HlsSplitArray:
             sum(p.rows * self.tk * Lane(p.lane).bits for p in self.parts),
         )
         limit = f"#define AP_INT_MAX_W {1024 * max(4, -(-widest // 1024))}\n"  # the tools end at 4096, g++ does not
-        return limit + f'#include "split_mac_array.hpp"\n{typedef}\n#include "{DRIVER.name}"\n'
+        return limit + f'#include "split_mac_array.hpp"\n{typedef}\n#include "hls_driver.hpp"\n'
 
 
 class HlsArray(HlsSplitArray):
@@ -237,24 +238,32 @@ def headers() -> Path:
     )
 
 
-def _library(driver: str) -> Path:
+def library(driver: str, compile_flags: Sequence[str] = COMPILE[1:]) -> Path:
     """The shared library of a driver, built unless it lies in the cache."""
     if shutil.which("g++") is None:
         raise ToolMissing("g++ is missing: `make hw-tools` installs it (Debian: apt-get install g++)")
+    command = ("g++", *compile_flags)
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
-    digest = hashlib.sha256(f"{version}{COMPILE}{driver}".encode())
-    for source in (
-        *sorted(SOURCES.glob("*.hpp")),
-        DRIVER,
-        headers() / "ap_int_base.h",
-        headers() / "etc" / "ap_private.h",
-    ):
+    digest = hashlib.sha256(f"{version}{command}{driver}".encode())
+    for source in (*_included(driver), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
         digest.update(source.read_bytes())
 
     def build(folder: Path) -> Path:
         (folder / "unit.cpp").write_text(driver)
-        include = ["-I", str(SOURCES), "-I", str(DRIVER.parent), "-isystem", str(headers())]
-        call([*COMPILE, *include, str(folder / "unit.cpp"), "-o", str(folder / "unit.so")], "HLS unit")
+        include = ["-I", str(SOURCES), "-I", str(DRIVERS), "-isystem", str(headers())]
+        call([*command, *include, str(folder / "unit.cpp"), "-o", str(folder / "unit.so")], "HLS unit")
         return folder / "unit.so"
 
     return cached(CACHE / "hls" / f"{digest.hexdigest()[:24]}.so", build)
+
+
+def _included(driver: str) -> list[Path]:
+    """Our own files that a driver includes, and those that they include."""
+    found: dict[str, Path] = {}
+    texts = [driver]
+    while texts:
+        for name in re.findall(r'^#include "(.+)"', texts.pop(), re.MULTILINE):
+            if name not in found:
+                found[name] = next(p for folder in (SOURCES, DRIVERS) if (p := folder / name).exists())
+                texts.append(found[name].read_text())
+    return [found[name] for name in sorted(found)]

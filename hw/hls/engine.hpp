@@ -99,7 +99,7 @@ class Engine {
     computes++;
     if (kind != CONV) return pool<Config>(op, memory);
     const Error found = convolution.run(op, port, memory, windows, steps);
-    if (found == READ && op.image && !windows.empty()) failed = windows.descriptor();
+    if (found == READ) failed = windows.blamed(failed);
     return found;
   }
 

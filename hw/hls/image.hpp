@@ -16,6 +16,7 @@ class Windows {
   void clear() {
     first = count = 0;
     oy = ox = 0;
+    unread = false;
   }
 
   bool empty() const { return count == 0; }
@@ -28,8 +29,8 @@ class Windows {
     return OK;
   }
 
-  // The descriptor that the next window belongs to.
-  uint32_t descriptor() const { return descriptors[first]; }
+  // The descriptor whose image memory did not give, else the one at hand.
+  uint32_t blamed(uint32_t descriptor) const { return unread ? descriptors[first] : descriptor; }
 
   // The next window as words of TK bytes.
   template <class Port>
@@ -38,7 +39,6 @@ class Windows {
     if (count == 0 || image.words != words) return ILLEGAL;
     const int column = image.kernel_y * image.channels;
     const uint64_t row_bytes = static_cast<uint64_t>((image.width + 1) / 2) * 8;
-    Error error = OK;
     for (uint32_t i = image.kernel_x * column; i < words * TK; i++) window[i] = 0;
     for (uint32_t kx = 0; kx < image.kernel_x; kx++) {
       for (uint32_t ky = 0; ky < image.kernel_y; ky++) {
@@ -49,15 +49,16 @@ class Windows {
             y >= 0 && y < static_cast<int32_t>(image.height) && x >= 0 && x < static_cast<int32_t>(image.width);
         const uint64_t at = image.offset + (inside ? y * row_bytes + 4 * static_cast<uint64_t>(x) : 0);
         uint64_t word = 0;
-        if (inside && !port.read(image.space, at - at % 8, word)) error = READ;
+        if (inside && !port.read(image.space, at - at % 8, word)) unread = true;
         const uint32_t pixel = static_cast<uint32_t>(word >> (at % 8 * 8));
         const int to = (image.kernel_x - 1 - kx) * column + ky * image.channels;
         for (uint32_t c = 0; c < image.channels; c++)
           window[to + c] = inside ? static_cast<uint8_t>(pixel >> (8 * c)) : static_cast<uint8_t>(image.padding);
       }
     }
-    if (error == OK) advance(image);
-    return error;
+    if (unread) return READ;
+    advance(image);
+    return OK;
   }
 
  private:
@@ -65,6 +66,7 @@ class Windows {
   uint32_t descriptors[PENDING];
   int first, count;
   uint32_t oy, ox;
+  bool unread;
 
   void advance(const Image &image) {
     if (++ox < image.columns) return;
