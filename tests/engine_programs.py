@@ -155,7 +155,8 @@ class _Builder:
         """IMAGE, and a CONV or two that take its windows."""
         config, lanes = self.config, self.geometry.tk
         kernel_y, channels = config.image_kernels[self.integer(0, len(config.image_kernels) - 1)]
-        kernel_x = self.integer(1, min(kernel_y, config.image_bytes // (kernel_y * channels)))
+        most = min(config.image_bytes, 31 * lanes, config.ring_depth * lanes)
+        kernel_x = self.integer(1, min(kernel_y, most // (kernel_y * channels)))
         height, width = self.integer(1, 9), self.integer(1, min(9, config.line_width))
         words = -(-kernel_y * kernel_x * channels // lanes)
         region = Region.INPUT

@@ -154,8 +154,7 @@ class HlsRun:
         self._library, self._regions = engine, regions
         self._kept = [program, *parts]  # the engine reads them as it goes
         self._engine = ctypes.c_void_p(engine.engine_new())
-        places: dict[int, Bytes] = {**regions, PROGRAM: program, **{PARTS + i: part for i, part in enumerate(parts)}}
-        for place, data in places.items():
+        for place, data in (*regions.items(), (PROGRAM, program), *enumerate(parts, PARTS)):
             engine.engine_attach(
                 self._engine, int(place), ctypes.c_void_p(data.ctypes.data), ctypes.c_uint64(data.nbytes)
             )
