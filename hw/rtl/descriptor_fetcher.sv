@@ -30,6 +30,8 @@ module descriptor_fetcher #(
   // a word of the descriptor, and which
   output logic [63:0] pair_o,
   output logic [3:0]  beat_o,
+  // the descriptor's number
+  output logic [15:0] index_o,
   // the queue of the weight loader, written with the last word of a CONV
   input  logic        weights_room_i,
   output logic        weights_write_o,
@@ -57,7 +59,7 @@ module descriptor_fetcher #(
   );
   assign data_ready_o = 1'b1;
   logic [24:0] next_burst;
-  logic [15:0] to_ask, to_give, index;
+  logic [15:0] to_ask, to_give;
   logic ask, last_beat;
   assign burst_valid_o = to_ask != '0 && !bursts[1];
   assign burst_address_o = {next_burst, 7'b0};
@@ -65,9 +67,8 @@ module descriptor_fetcher #(
   assign ask = burst_valid_o && burst_ready_i;
 
   // The first pair of a descriptor decides; the others follow it.
-  logic first, legal, ordered, room, conv, weights_first;
+  logic first, legal, ordered, room, conv;
   logic [3:0] target, held_target;
-  logic [1:0] unused_kind;
   assign first = beat_o == '0;
   assign last_beat = beat_o == 4'd15;
   always_comb begin
@@ -83,7 +84,7 @@ module descriptor_fetcher #(
   assign room = (target & room_i) != '0 && (pair[3:0] != 4'd3 || weights_room_i);
   assign take = pair_valid && (state == HEADER || (state == DESCRIPTORS && (!first || room)));
   assign write_o = (take && state == DESCRIPTORS) ? (first ? target : held_target) : '0;
-  assign pair_o = first ? {pair[63:32], index, pair[15:0]} : pair;
+  assign pair_o = first ? {pair[63:32], index_o, pair[15:0]} : pair;
   assign weights_write_o = take && state == DESCRIPTORS && conv && last_beat;
 
   // Counts may only refer to what was given before.
@@ -106,7 +107,7 @@ module descriptor_fetcher #(
     else if (state == CHECK && sum != expected) error_code_o = 4'd3;
     else if (!(state == DESCRIPTORS && pair_valid && ((first && !legal) || !ordered))) error_o = 1'b0;
   end
-  assign error_index_o = (state == DESCRIPTORS) ? index : '0;
+  assign error_index_o = (state == DESCRIPTORS) ? index_o : '0;
   assign finished_o = state == FINISHED;
 
   always_ff @(posedge clk_i) begin
@@ -139,7 +140,7 @@ module descriptor_fetcher #(
     if (start_i) next_burst <= base_i;
     else if (ask) next_burst <= next_burst + 1'b1;
     if (state == HEADER) begin
-      index <= 16'd1;
+      index_o <= 16'd1;
       sum <= '0;
       if (beat_o == 4'd1) to_give <= pair[47:32];
       if (beat_o == 4'd2) expected <= pair[31:0];
@@ -152,7 +153,7 @@ module descriptor_fetcher #(
       if (beat_o == 4'd13) weights_tiles_o <= pair[15:0];
       if (beat_o == 4'd14) weights_first_o <= pair[63:32];
       if (last_beat) begin
-        index <= index + 1'b1;
+        index_o <= index_o + 1'b1;
         to_give <= to_give - 1'b1;
       end
     end

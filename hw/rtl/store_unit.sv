@@ -38,7 +38,7 @@ module store_unit #(
   logic run_valid, run_ready, active, issued;
   logic [31:0] run_address;
   logic [23:0] run_beats;
-  copy_runs #(.BEATS(BEATS), .AM_DEPTH(AM_DEPTH)) runs (
+  copy_runs #(.BEATS(BEATS), .AM_DEPTH(AM_DEPTH)) copy (
     .clk_i, .rst_i, .op_valid_i, .op_done_i(op_done_o), .op_words_i, .base_i, .active_o(active), .issued_o(issued), .error_o,
     .run_valid_o(run_valid), .run_ready_i(run_ready), .run_address_o(run_address), .run_beats_o(run_beats)
   );

@@ -1,0 +1,22 @@
+// The engine's memory side and its top; arrays.f and compute.f have the rest. Relative to hw/rtl
+stream_fifo.sv
+burst_splitter.sv
+burst_reader.sv
+burst_writer.sv
+read_arbiter.sv
+descriptor_fetcher.sv
+descriptor_queue.sv
+order_check.sv
+copy_runs.sv
+am_walk.sv
+load_unit.sv
+store_unit.sv
+line_buffers.sv
+window_register.sv
+image_unit.sv
+weight_reader.sv
+weight_loader.sv
+event_counters.sv
+register_file.sv
+run_control.sv
+engine.sv
