@@ -184,9 +184,9 @@ class _Builder:
         )
         for share in (rows,) if rows == 1 or self.chance() else (1, rows - 1):
             mode = Mode(self.rng.choice([Mode.BYTE, Mode.NARROWED, Mode.TWO_PASS]))
-            shape = {"mode": mode, "image": 1, "patch_words": words, "rows": share, "columns": columns}
-            op = self._until_placed(lambda s=shape: Conv(**s, **self._target_view(s["rows"], columns, 1, False)))
-            self._finish_conv(replace(op, position_outer=1), 1, words)
+            image = {"image": 1, "patch_words": words}
+            op = self._until_placed(lambda m=mode, r=share, i=image: self._conv_shape(m, r, columns, **i))
+            self._finish_conv(op, 1, words)
 
     def max(self) -> None:
         pair = self.geometry.act_bits == 4 and self.chance()
@@ -240,13 +240,16 @@ class _Builder:
                 return False
         return True
 
-    def _conv_shape(self, mode: Mode) -> Conv:
-        rows, columns = self.integer(1, 5), self.integer(1, 8)
+    def _conv_shape(self, mode: Mode, rows: int = 0, columns: int = 0, **image: int) -> Conv:
+        """Without windows of an image, of any size."""
         logits = self.chance(0.15)
         pair = not logits and self.geometry.act_bits == 4 and self.chance(0.4)
-        more = self._source_view(mode == Mode.PAIR, 1 + 2 * self.chance(0.7))
-        shape = {"mode": mode, "rows": rows, "columns": columns, "logits": logits, **more}
-        shape |= self._target_view(rows, columns, 1 if not logits else 4, bool(pair))
+        if not image:
+            rows, columns = self.integer(1, 5), self.integer(1, 8)
+            columns += -columns % (4 if self.chance() else 2) if pair else 0  # whole bytes
+        shape = {"mode": mode, "rows": rows, "columns": columns, "logits": logits, **image}
+        shape |= self._target_view(rows, columns, 4 if logits else 1, bool(pair))
+        shape |= {} if image else self._source_view(mode == Mode.PAIR, 1 + 2 * self.chance(0.7))
         if self.chance():
             strides = self.integer(1, 2), self.integer(1, 2)
             view = self._view((rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1, False, "residual", 2)
@@ -308,7 +311,7 @@ class _Builder:
         while True:
             split = self.chance(0.3)
             half = -(-(width + margin) // 2)
-            half += self.integer(0, 3) if self.chance() else -half % unit
+            half += self.integer(0, 3) if self.chance() else -half % unit + self.chance() * (2 if pair else 1)
             pitch = 2 * half if split else width + margin + self.integer(0, 3)
             pitch += -pitch % unit if self.chance(0.7) else 0
             ring = pitch * self.integer(1, height + 1) if self.chance(0.3) else 0
@@ -331,9 +334,9 @@ class _Builder:
         """Row tiles, requantization, weights."""
         config, rng = self.config, self.rng
         once = -(-op.rows * op.columns // (op.positions_less_one + 1)) == 1 and op.mode != Mode.TWO_PASS
-        outer = op.position_outer or self.chance(0.3)
+        outer = self.chance(0.3) or (op.image and self.chance())
         most = config.ring_depth // steps if outer else 3
-        tiles = self.integer(1, min(3, most)) if most else 1
+        tiles = self.integer(1, min(3, most)) if most and (outer or not op.image) else 1
         outer = outer if most else 0
         assert op.image or outer or steps <= config.ring_depth or once
         left = config.table_depth
