@@ -30,6 +30,12 @@ class AccuracyMissed(IlmpqError):
     exit_code = 4
 
 
+class DoesNotFit(IlmpqError):
+    """A network or a design is larger than the engine or the device it is meant for."""
+
+    exit_code = 5
+
+
 class ToolMissing(IlmpqError):
     """A package that is needed here is not installed."""
 

@@ -1,0 +1,75 @@
+"""Operations in program order, each with how much of every queue must have completed before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .descriptor import Compute, Copy, Image, Load, Operation, Waits
+
+
+@dataclass(frozen=True)
+class Range:
+    """Words of the activation memory, or bytes of a region: [start, end)."""
+
+    space: str
+    start: int
+    end: int
+
+    def meets(self, other: Range) -> bool:
+        return self.space == other.space and self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True)
+class _Entry:
+    operation: Operation
+    queue: str
+    number: int  # in its queue, from 1 on
+    reads: Sequence[Range]
+    writes: Sequence[Range]
+
+
+@dataclass
+class Order:
+    """A program under construction."""
+
+    entries: list[_Entry] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def add(self, operation: Operation, reads: Sequence[Range] = (), writes: Sequence[Range] = ()) -> None:
+        """Append an operation that reads and writes these ranges."""
+        queue = _queue(operation)
+        self.counts[queue] = self.counts.get(queue, 0) + 1
+        self.entries.append(_Entry(operation, queue, self.counts[queue], tuple(reads), tuple(writes)))
+
+    def descriptors(self) -> list[list[int]]:
+        """The descriptors, each waiting for the last operation of every queue that it must not overtake."""
+        found = []
+        for index, entry in enumerate(self.entries):
+            waits = {"load": 0, "store": 0, "compute": 0}
+            for earlier in self.entries[:index]:
+                if earlier.queue in waits and _depends(entry, earlier):
+                    waits[earlier.queue] = max(waits[earlier.queue], earlier.number)
+            found.append(entry.operation.words(Waits(**waits)))
+        return found
+
+
+def _depends(later: _Entry, earlier: _Entry) -> bool:
+    """Whether one must not start before the other is done: a write meets a read or a write."""
+    return (
+        any(a.meets(b) for a in later.reads for b in earlier.writes)
+        or any(a.meets(b) for a in later.writes for b in earlier.reads)
+        or any(a.meets(b) for a in later.writes for b in earlier.writes)
+    )
+
+
+def _queue(operation: Operation) -> str:
+    if isinstance(operation, Compute):
+        return "compute"
+    if isinstance(operation, Copy):
+        return "load" if isinstance(operation, Load) else "store"
+    assert isinstance(operation, Image)
+    return "image"
