@@ -117,7 +117,7 @@ class RtlEngine:
         if hasattr(self, "_engine"):
             self._library.drop(self._engine)
 
-    def read(self, register: Register) -> int:
+    def read(self, register: int) -> int:
         return int(self._library.read_register(self._engine, ctypes.c_uint32(register)))
 
     def write(self, register: int, value: int) -> None:
@@ -151,7 +151,13 @@ class RtlEngine:
         timing: Timing = Timing(),
     ) -> None:
         """Fills memory and registers and starts."""
-        places = [np.array(program, "<u4").tobytes(), bytes(scratch_size), input_bytes, bytes(output_size), *weight_parts]
+        places = [
+            np.array(program, "<u4").tobytes(),
+            bytes(scratch_size),
+            input_bytes,
+            bytes(output_size),
+            *weight_parts,
+        ]
         self._places, at = [], 0
         for place in places:
             self._places.append(slice(at, at + len(place)))
@@ -265,7 +271,17 @@ def _library(config: EngineConfig, stub: bool) -> Path:
 
     def build(folder: Path) -> Path:
         call(
-            ["verilator", *FLAGS, *WARNINGS, "--Mdir", str(folder), "--top-module", "engine", *parameters, *map(str, sources)],
+            [
+                "verilator",
+                *FLAGS,
+                *WARNINGS,
+                "--Mdir",
+                str(folder),
+                "--top-module",
+                "engine",
+                *parameters,
+                *map(str, sources),
+            ],
             "engine",
         )
         for file in driver:

@@ -165,16 +165,18 @@ module weight_loader #(
     end
   end
 
-  // What the core gets, a cycle later.
-  logic taken;
+  // What the core gets, a cycle later; a row tile's header when its last slot is in the table.
+  logic taken, tile_push;
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       taken <= 1'b0;
       beat_write_o <= 1'b0;
       step_count_o <= 1'b0;
       slot_write_o <= 1'b0;
+      tile_push <= 1'b0;
     end else begin
       taken <= take;
+      tile_push <= take && state == SLOTS && slot_done && slots_left == 16'd1;
       beat_write_o <= take && state == STEPS;
       step_count_o <= take && state == STEPS && step_done;
       slot_write_o <= take && state == SLOTS && slot_done;
@@ -193,8 +195,7 @@ module weight_loader #(
   end
   logic [5:0] unused_tiles;
   stream_fifo #(.WIDTH(64), .DEPTH(32)) tile_queue (
-    .clk_i, .rst_i, .in_valid_i(state == SLOTS && take && slot_done && slots_left == 16'd1),
-    .in_ready_o(tile_room), .in_data_i(header),
+    .clk_i, .rst_i, .in_valid_i(tile_push), .in_ready_o(tile_room), .in_data_i(header),
     .out_valid_o(tile_valid_o), .out_ready_i(tile_ready_i), .out_data_o(tile_o), .level_o(unused_tiles)
   );
 
