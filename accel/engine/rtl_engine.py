@@ -151,21 +151,14 @@ class RtlEngine:
         timing: Timing = Timing(),
     ) -> None:
         """Fills memory and registers and starts."""
-        places = [
-            np.array(program, "<u4").tobytes(),
-            bytes(scratch_size),
-            input_bytes,
-            bytes(output_size),
-            *weight_parts,
-        ]
-        self._places, at = [], 0
-        for place in places:
-            self._places.append(slice(at, at + len(place)))
-            self.memory[at : at + len(place)] = np.frombuffer(place, np.uint8)
-            at += -(-len(place) // BASE_ALIGNMENT) * BASE_ALIGNMENT
-        assert at <= len(self.memory), f"{at} bytes for a memory of {len(self.memory)}"
-        for number, place in enumerate(self._places):
-            self.write(Register.PROGRAM_BASE + 4 * number, place.start)
+        regions = [bytes(scratch_size), input_bytes, bytes(output_size)]
+        contents = [np.array(program, "<u4").tobytes(), *regions, *weight_parts]
+        bases = np.cumsum([0] + [-(-len(content) // BASE_ALIGNMENT) * BASE_ALIGNMENT for content in contents]).tolist()
+        assert bases[-1] <= len(self.memory), f"{bases[-1]} bytes for a memory of {len(self.memory)}"
+        self._places = [slice(base, base + len(content)) for base, content in zip(bases, contents, strict=False)]
+        for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
+            self.memory[place] = np.frombuffer(content, np.uint8)
+            self.write(Register.PROGRAM_BASE + 4 * number, bases[number])
         self._library.set_timing(
             self._engine,
             ctypes.c_int(timing.latency),
@@ -251,10 +244,10 @@ def rtl_parameters(config: EngineConfig) -> dict[str, int | str]:
 
 def rtl_sources(stub: bool = False) -> list[Path]:
     """Every file of the engine, with behavioural twins where there are any."""
-    lists = ["arrays.f", "engine.f"] if stub else ["arrays.f", "compute.f", "engine.f"]
-    files = [source for name in lists for source in read_file_list(RTL / name)]
-    twins = [twin if (twin := SIM / "twins" / file.name).exists() else file for file in files]
-    return [*twins, *([SIM / "compute_core_stub.sv"] if stub else [])]
+    files = list(read_file_list(RTL / "arrays.f"))
+    files += [RTL / "engine_pkg.sv", SIM / "compute_core_stub.sv"] if stub else read_file_list(RTL / "compute.f")
+    files += read_file_list(RTL / "engine.f")
+    return [twin if (twin := SIM / "twins" / file.name).exists() else file for file in files]
 
 
 def _packed(values: list[int]) -> str:

@@ -96,20 +96,9 @@ module engine #(
   input  logic [WEIGHT_PORTS-1:0]    m_axi_w_rvalid_i,
   output logic [WEIGHT_PORTS-1:0]    m_axi_w_rready_o
 );
-  // Beats of a step: PoT4 has four bits in the image.
-  function automatic int step_beats();
-    int a, bits, all;
-    all = 0;
-    for (a = 0; a < ARRAYS; a = a + 1) begin
-      bits = mac_kinds::lane_bits(mac_kinds::element(KINDS, a));
-      if (bits == 5) bits = 4;
-      all = all + mac_kinds::element(ROWS, a) * TK * bits;
-    end
-    step_beats = (all + 64 * WEIGHT_PORTS - 1) / (64 * WEIGHT_PORTS);
-  endfunction
-  localparam int STEP_BEATS = step_beats();
-  localparam int BANKS = 2 ** $clog2(TP);
-  localparam int WORD_BITS = BANKS * TK * 8;
+  localparam int BEAT_BITS = 64 * WEIGHT_PORTS;
+  localparam int STEP_BEATS = (engine_pkg::image_before(KINDS, ROWS, ARRAYS, TK) + BEAT_BITS - 1) / BEAT_BITS;
+  localparam int WORD_BITS = engine_pkg::banks(TP) * TK * 8;
   localparam int RING_BITS = $clog2(RING_DEPTH);
   localparam int TABLE_BITS = $clog2(TABLE_DEPTH);
   if (TP < 4 || TP % 2 != 0 || TK % 4 != 0) begin : g_check

@@ -64,9 +64,16 @@ module image_unit #(
   localparam int COLUMN = most(2);
   localparam int PIXEL_BITS = 8 * CHANNELS;
   localparam int X_BITS = $clog2(LINE);
+  // bits of a column's number, from the left padding to beyond the right end, signed
+  localparam int PLACE_BITS = (X_BITS < 5) ? 7 : X_BITS + 2;
   localparam int MOST_WORDS = 2 * ((IMAGE_BYTES + 2 * TK - 1) / (2 * TK));
   localparam logic [31:0] COLUMN_BYTES = {
     8'(height(3) * channels(3)), 8'(height(2) * channels(2)), 8'(height(1) * channels(1)), 8'(height(0) * channels(0))};
+  function automatic int window_bytes(input int k);
+    window_bytes = (height(k) * height(k) * channels(k) < IMAGE_BYTES) ? height(k) * height(k) * channels(k) : IMAGE_BYTES;
+  endfunction
+  localparam logic [31:0] WINDOW_BYTES = {
+    8'(window_bytes(3)), 8'(window_bytes(2)), 8'(window_bytes(1)), 8'(window_bytes(0))};
   if (TALLEST > 8 || CHANNELS > 4 || KERNELS < 1 || KERNELS > 4) begin : g_check
     $error("KERNEL_LIST must have 1 to 4 kernels of at most 8 rows and 4 channels");
   end
@@ -89,7 +96,7 @@ module image_unit #(
     for (int k = KERNELS - 1; k >= 0; k--) begin
       if (32'(kernel_y) == height(k) && 32'(depth) == channels(k)) begin
         kernel = 2'(k);
-        known = 32'(kernel_x) <= ((IMAGE_BYTES / (height(k) * channels(k)) < TALLEST) ? IMAGE_BYTES / (height(k) * channels(k)) : TALLEST);
+        known = kernel_x <= kernel_y && 32'(kernel_x) <= IMAGE_BYTES / (height(k) * channels(k));
       end
     end
   end
@@ -109,13 +116,15 @@ module image_unit #(
   logic [2:0] slot;              // of `top` in the buffers
   logic [3:0] above;             // lines of padding from `top` on
   logic signed [17:0] below;     // the image's height less `top`
-  logic signed [17:0] x;         // column
+  logic signed [PLACE_BITS-1:0] x;  // column; far beyond the end it stands still
   logic [3:0] steps;             // columns until a window is complete
   logic step, complete, row_ends, available;
   logic inside_x;
   assign complete = steps == 4'd1;
   assign row_ends = step && complete && columns_left == 16'd1;
-  assign inside_x = !x[17] && x[16:0] < {1'b0, image_width};
+  logic [PLACE_BITS-2:0] width;
+  assign width = image_width[PLACE_BITS-2:0];
+  assign inside_x = !x[PLACE_BITS-1] && x[PLACE_BITS-2:0] < width;
   always_ff @(posedge clk_i) begin
     if (!active) begin
       reading <= 1'b1;
@@ -133,11 +142,11 @@ module image_unit #(
     if (!active || row_ends) begin
       columns_left <= columns;
       steps <= kernel_x;
-      x <= -signed'(18'(pad_left));
+      x <= -signed'(PLACE_BITS'(pad_left));
     end else if (step) begin
       if (complete) columns_left <= columns_left - 1'b1;
       steps <= complete ? stride_x : steps - 1'b1;
-      x <= x + 18'sd1;
+      if (x[PLACE_BITS-1] || !(&x[PLACE_BITS-2:0])) x <= x + PLACE_BITS'(1);
     end
   end
 
@@ -145,29 +154,29 @@ module image_unit #(
   // above `top`, or the reader must be past the burst's columns for the last time.
   logic [15:0] lines_to_ask;
   logic signed [6:0] asked;  // the line asked for less `top`
-  logic [16:0] ask_x, burst_end;
+  logic [PLACE_BITS-2:0] ask_x, burst_end;
   logic [31:0] line_address;
-  logic [15:0] line_words;
+  logic [X_BITS-1:0] line_words;
   logic run_valid, run_ready, whole_valid, needed, place, next_line;
-  assign line_words = 16'(({1'b0, image_width} + 1'b1) >> 1);
-  assign burst_end = ask_x + {12'b0, burst_less_one_o, 1'b0} + 17'd2;
+  assign line_words = X_BITS'((width + 1'b1) >> 1);
+  assign burst_end = ask_x + (PLACE_BITS-1)'({burst_less_one_o, 1'b1}) + 1'b1;
   assign needed = asked < signed'(7'(kernel_y)) + ((rows_left == 16'd1) ? 7'sd0 : signed'(7'(stride_y)));
-  assign place = asked < 7'sd8 || (asked < 7'sd8 + signed'(7'(stride_y)) && !x[17] && burst_end <= x[16:0]);
+  assign place = asked < 7'sd8 || (asked < 7'sd8 + signed'(7'(stride_y)) && !x[PLACE_BITS-1] && burst_end <= x[PLACE_BITS-2:0]);
   assign run_valid = active && legal && lines_to_ask != '0;
-  burst_splitter #(.BEAT_BITS(16)) bursts (
+  burst_splitter #(.BEAT_BITS(X_BITS)) bursts (
     .clk_i, .rst_i(rst_i || !active), .run_valid_i(run_valid), .run_ready_o(run_ready),
     .run_address_i(line_address), .run_beats_i(line_words),
     .burst_valid_o(whole_valid), .burst_ready_i(burst_ready_i && burst_valid_o), .burst_address_o, .burst_less_one_o
   );
   assign burst_valid_o = whole_valid && needed && place && reading;
-  assign next_line = burst_valid_o && burst_ready_i && burst_end >= {line_words, 1'b0};
+  assign next_line = burst_valid_o && burst_ready_i && burst_end >= width;
   always_ff @(posedge clk_i) begin
     if (!active) begin
       lines_to_ask <= image_height;
       line_address <= base_i + {op_words_i[127:99], 3'b000};
     end else if (run_valid && run_ready) begin
       lines_to_ask <= lines_to_ask - 1'b1;
-      line_address <= line_address + {13'b0, line_words, 3'b000};
+      line_address <= line_address + 32'({line_words, 3'b000});
     end
     if (!active || next_line) ask_x <= '0;
     else if (burst_valid_o && burst_ready_i) ask_x <= burst_end;
@@ -178,11 +187,11 @@ module image_unit #(
   // Pixels are written one by one.
   logic [15:0] lines_to_write;
   logic signed [6:0] written;  // the line being written less `top`
-  logic [16:0] write_x;
+  logic [PLACE_BITS-2:0] write_x;
   logic [2:0] write_slot;
   logic [7:0] pending;         // words to come, of those asked for
   logic half, line_ends;
-  assign line_ends = data_valid_i && write_x + 17'd1 == {1'b0, image_width};
+  assign line_ends = data_valid_i && write_x + 1'b1 == width;
   assign data_ready_o = half || line_ends;
   always_ff @(posedge clk_i) begin
     if (rst_i || !active) begin
@@ -208,7 +217,7 @@ module image_unit #(
 
   // A column is there when the lowest line it needs has been written so far.
   logic past;
-  assign past = write_x > x[16:0];
+  assign past = write_x > x[PLACE_BITS-2:0];
   assign available = !inside_x || lines_to_write == '0 || written >= signed'(7'(kernel_y)) ||
       (past && (written == signed'(7'(kernel_y)) - 7'sd1 || (lines_to_write == 16'd1 && written < signed'(7'(kernel_y)))));
 
@@ -268,7 +277,7 @@ module image_unit #(
     end
   end
   window_register #(
-    .TK(TK), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(KERNELS), .COLUMN_BYTES(COLUMN_BYTES), .COLUMN(COLUMN), .COLUMNS(TALLEST)
+    .TK(TK), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(KERNELS), .COLUMN_BYTES(COLUMN_BYTES), .COLUMN(COLUMN), .WINDOW_BYTES(WINDOW_BYTES)
   ) register (
     .clk_i, .rst_i(rst_i || !active), .kernel_i(kernel), .pairs_i(5'((6'(words) + 6'd1) >> 1)),
     .column_valid_i(column_valid), .column_ready_o(column_ready), .column_last_i(column_last), .column_i(column),

@@ -12,8 +12,8 @@ module window_register #(
   parameter logic [31:0] COLUMN_BYTES = {8'd3, 8'd15, 8'd9, 8'd21},
   // bytes of the longest column
   parameter int COLUMN = 21,
-  // most columns of a window
-  parameter int COLUMNS = 7
+  // most bytes of each kernel's window, likewise
+  parameter logic [31:0] WINDOW_BYTES = {8'd9, 8'd75, 8'd27, 8'd147}
 ) (
   input  logic                clk_i,
   input  logic                rst_i,
@@ -44,7 +44,7 @@ module window_register #(
       decided = 1'b0;
       from = '0;
       for (int k = 0; k < KERNELS; k++) begin
-        if (i < COLUMNS * 32'(COLUMN_BYTES[8*k+:8])) begin
+        if (i < 32'(WINDOW_BYTES[8*k+:8])) begin
           if (!decided || kernel_i == 2'(k)) begin
             from = sources[8*(COLUMN+i-32'(COLUMN_BYTES[8*k+:8]))+:8];
             if (i < 32'(COLUMN_BYTES[8*k+:8])) from = column_i[8*(i%COLUMN)+:8];
