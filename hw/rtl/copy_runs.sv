@@ -7,12 +7,10 @@ module copy_runs #(
 ) (
   input  logic         clk_i,
   input  logic         rst_i,
-  // the descriptor's first eight words; they stay until `op_done_i`
+  // the descriptor's first eight words, word 3 an address; they stay until `op_done_i`
   input  logic         op_valid_i,
   input  logic         op_done_i,
   input  logic [255:0] op_words_i,
-  // of the region
-  input  logic [31:0]  base_i,
   // the copy is on
   output logic         active_o,
   // every run has been asked for
@@ -25,17 +23,17 @@ module copy_runs #(
   output logic [23:0]  run_beats_o
 );
   logic [15:0] first, am_stride, words, runs;
-  logic [31:0] offset, stride;
-  assign offset = op_words_i[96+:32];
+  logic [31:0] address, stride;
+  assign address = op_words_i[96+:32];
   assign {am_stride, first} = op_words_i[128+:32];
   assign {runs, words} = op_words_i[160+:32];
   assign stride = op_words_i[192+:32];
 
-  logic [15:0] left;   // runs
-  logic [16:0] start;  // of the run in the activation memory
+  logic [15:0] left;         // runs
+  logic signed [17:0] room;  // words from the run's start to the activation memory's end
   logic legal, fits;
-  assign legal = op_words_i[9:8] != 2'd3 && words != '0 && runs != '0 && offset[2:0] == '0 && stride[2:0] == '0;
-  assign fits = !start[16] && {1'b0, start} + 18'(words) <= 18'(AM_DEPTH);
+  assign legal = op_words_i[9:8] != 2'd3 && words != '0 && runs != '0 && address[2:0] == '0 && stride[2:0] == '0;
+  assign fits = room >= signed'(18'(words));
   assign run_valid_o = active_o && left != '0 && fits;
   assign run_beats_o = 24'(words) * 24'(BEATS);
   assign issued_o = active_o && left == '0;
@@ -46,11 +44,11 @@ module copy_runs #(
     else if (op_valid_i) active_o <= 1'b1;
     if (!active_o) begin
       left <= runs;
-      start <= {1'b0, first};
-      run_address_o <= base_i + {offset[31:3], 3'b000};
+      room <= signed'(18'(AM_DEPTH)) - signed'(18'(first));
+      run_address_o <= {address[31:3], 3'b000};
     end else if (run_valid_o && run_ready_i) begin
       left <= left - 1'b1;
-      start <= start + 17'(am_stride);
+      room <= room - signed'(18'(am_stride));
       run_address_o <= run_address_o + {stride[31:3], 3'b000};
     end
   end

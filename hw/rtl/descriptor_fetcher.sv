@@ -1,7 +1,8 @@
 // Reads header and descriptors, checks them, and gives every descriptor to its unit's queue, in order.
 //
-// Word 0 of what it gives has the descriptor's number (from 1) in bits 31-16. The number, 0 for the header, goes with an
-// error. The checksum is known at the end: operations run before.
+// Word 0 of what it gives has the descriptor's number (from 1) in bits 31-16; word 3 of a LOAD, STORE or IMAGE is an
+// address, its region's base added. The number, 0 for the header, goes with an error. The checksum is known at the end:
+// operations run before.
 module descriptor_fetcher #(
   // CRC-32 of the engine's parameters
   parameter logic [31:0] GEOMETRY_ID = 32'h0
@@ -11,6 +12,8 @@ module descriptor_fetcher #(
   // begins the program at `base_i` (without its lowest seven bits)
   input  logic        start_i,
   input  logic [24:0] base_i,
+  // bases of scratch, input and output, likewise
+  input  logic [74:0] regions_i,
   // every descriptor is in its queue, the checksum is right
   output logic        finished_o,
   output logic        error_o,
@@ -69,6 +72,7 @@ module descriptor_fetcher #(
   // The first pair of a descriptor decides; the others follow it.
   logic first, legal, ordered, room, conv;
   logic [3:0] target, held_target;
+  logic [24:0] base;  // of the descriptor's region
   assign first = beat_o == '0;
   assign last_beat = beat_o == 4'd15;
   always_comb begin
@@ -84,7 +88,7 @@ module descriptor_fetcher #(
   assign room = (target & room_i) != '0 && (pair[3:0] != 4'd3 || weights_room_i);
   assign take = pair_valid && (state == HEADER || (state == DESCRIPTORS && (!first || room)));
   assign write_o = (take && state == DESCRIPTORS) ? (first ? target : held_target) : '0;
-  assign pair_o = first ? {pair[63:32], index_o, pair[15:0]} : pair;
+  assign pair_o = first ? {pair[63:32], index_o, pair[15:0]} : {pair[63:39] + ((beat_o == 4'd1) ? base : 25'd0), pair[38:0]};
   assign weights_write_o = take && state == DESCRIPTORS && conv && last_beat;
 
   // Counts may only refer to what was given before.
@@ -148,6 +152,12 @@ module descriptor_fetcher #(
       sum <= {half_sum[30:0], half_sum[31]} ^ pair[63:32];
       if (first) begin
         held_target <= target;
+        case (pair[9:8])
+          2'd0: base <= regions_i[24:0];
+          2'd1: base <= regions_i[49:25];
+          default: base <= regions_i[74:50];
+        endcase
+        if (target[3]) base <= '0;
         conv <= pair[3:0] == 4'd3;
       end
       if (beat_o == 4'd13) weights_tiles_o <= pair[15:0];

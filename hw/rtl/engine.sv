@@ -152,7 +152,7 @@ module engine #(
   logic [63:0] read_data;
   logic read_error;
   descriptor_fetcher #(.GEOMETRY_ID(GEOMETRY_ID)) fetcher (
-    .clk_i, .rst_i(units_reset), .start_i(begins), .base_i(bases[24:0]), .finished_o(fetched), .error_o(fetch_error),
+    .clk_i, .rst_i(units_reset), .start_i(begins), .base_i(bases[24:0]), .regions_i(bases[99:25]), .finished_o(fetched), .error_o(fetch_error),
     .error_code_o(fetch_code), .error_index_o(fetch_index),
     .burst_valid_o(read_valid[READ_FETCH]), .burst_ready_i(read_ready[READ_FETCH]),
     .burst_address_o(read_address[32*READ_FETCH+:32]), .burst_less_one_o(read_less_one[4*READ_FETCH+:4]),
@@ -194,15 +194,6 @@ module engine #(
   end
   assign finished = fetched && given == completed && head_empty[IMAGE] && weights_idle;
 
-  // Base address of a descriptor's region.
-  function automatic logic [31:0] base_of(input logic [1:0] region, input logic [99:0] all);
-    case (region)
-      2'd0: base_of = {all[49:25], 7'b0};
-      2'd1: base_of = {all[74:50], 7'b0};
-      default: base_of = {all[99:75], 7'b0};
-    endcase
-  endfunction
-
   // Reads.
   logic reader_valid, reader_ready, reader_data_valid, reader_data_ready, reader_idle;
   logic [31:0] reader_address;
@@ -229,7 +220,7 @@ module engine #(
   logic [WORD_BITS-1:0] load_am_data, am_data;
   load_unit #(.WORD_BITS(WORD_BITS), .AM_DEPTH(AM_DEPTH)) load (
     .clk_i, .rst_i(units_reset), .op_valid_i(head_valid[LOAD] && met[LOAD]), .op_words_i(load_words),
-    .base_i(base_of(load_words[9:8], bases)), .op_done_o(load_done), .error_o(load_error),
+    .op_done_o(load_done), .error_o(load_error),
     .burst_valid_o(read_valid[READ_LOAD]), .burst_ready_i(read_ready[READ_LOAD]),
     .burst_address_o(read_address[32*READ_LOAD+:32]), .burst_less_one_o(read_less_one[4*READ_LOAD+:4]),
     .data_valid_i(client_valid[READ_LOAD]), .data_ready_o(client_ready[READ_LOAD]), .data_i(read_data),
@@ -241,7 +232,7 @@ module engine #(
   logic [63:0] write_data;
   store_unit #(.WORD_BITS(WORD_BITS), .AM_DEPTH(AM_DEPTH)) store (
     .clk_i, .rst_i(units_reset), .op_valid_i(head_valid[STORE] && met[STORE]), .op_words_i(store_words),
-    .base_i(base_of(store_words[9:8], bases)), .op_done_o(store_done), .error_o(store_error),
+    .op_done_o(store_done), .error_o(store_error),
     .burst_valid_o(burst_valid), .burst_ready_i(burst_ready), .burst_address_o(burst_address),
     .burst_less_one_o(burst_less_one), .idle_i(writer_idle),
     .data_valid_o(write_valid), .data_ready_i(write_ready), .data_o(write_data),
@@ -265,7 +256,7 @@ module engine #(
     .TK(TK), .LINE(LINE), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(IMAGE_KERNEL_COUNT), .KERNEL_LIST(IMAGE_KERNELS)
   ) image (
     .clk_i, .rst_i(units_reset), .op_valid_i(head_valid[IMAGE] && met[IMAGE]), .op_words_i(image_words),
-    .base_i(base_of(image_words[9:8], bases)), .op_done_o(image_done), .error_o(image_error),
+    .op_done_o(image_done), .error_o(image_error),
     .burst_valid_o(read_valid[READ_IMAGE]), .burst_ready_i(read_ready[READ_IMAGE]),
     .burst_address_o(read_address[32*READ_IMAGE+:32]), .burst_less_one_o(read_less_one[4*READ_IMAGE+:4]),
     .data_valid_i(client_valid[READ_IMAGE]), .data_ready_o(client_ready[READ_IMAGE]), .data_i(read_data),

@@ -16,11 +16,9 @@ module image_unit #(
 ) (
   input  logic             clk_i,
   input  logic             rst_i,
-  // the descriptor's first eight words; they stay until `op_done_o`
+  // the descriptor's first eight words, word 3 an address; they stay until `op_done_o`
   input  logic             op_valid_i,
   input  logic [255:0]     op_words_i,
-  // of the region
-  input  logic [31:0]      base_i,
   output logic             op_done_o,
   // illegal field
   output logic             error_o,
@@ -173,7 +171,7 @@ module image_unit #(
   always_ff @(posedge clk_i) begin
     if (!active) begin
       lines_to_ask <= image_height;
-      line_address <= base_i + {op_words_i[127:99], 3'b000};
+      line_address <= {op_words_i[127:99], 3'b000};
     end else if (run_valid && run_ready) begin
       lines_to_ask <= lines_to_ask - 1'b1;
       line_address <= line_address + 32'({line_words, 3'b000});

@@ -7,11 +7,9 @@ module load_unit #(
 ) (
   input  logic                 clk_i,
   input  logic                 rst_i,
-  // the descriptor's first eight words; they stay until `op_done_o`
+  // the descriptor's first eight words, word 3 an address; they stay until `op_done_o`
   input  logic                 op_valid_i,
   input  logic [255:0]         op_words_i,
-  // of the region
-  input  logic [31:0]          base_i,
   output logic                 op_done_o,
   // illegal field or address
   output logic                 error_o,
@@ -34,7 +32,7 @@ module load_unit #(
   logic [31:0] run_address;
   logic [23:0] run_beats;
   copy_runs #(.BEATS(BEATS), .AM_DEPTH(AM_DEPTH)) copy (
-    .clk_i, .rst_i, .op_valid_i, .op_done_i(op_done_o), .op_words_i, .base_i, .active_o(active), .issued_o(unused_issued), .error_o,
+    .clk_i, .rst_i, .op_valid_i, .op_done_i(op_done_o), .op_words_i, .active_o(active), .issued_o(unused_issued), .error_o,
     .run_valid_o(run_valid), .run_ready_i(run_ready), .run_address_o(run_address), .run_beats_o(run_beats)
   );
   burst_splitter bursts (
