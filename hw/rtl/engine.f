@@ -12,6 +12,7 @@ am_walk.sv
 load_unit.sv
 store_unit.sv
 line_buffers.sv
+column_order.sv
 window_register.sv
 image_unit.sv
 weight_reader.sv

@@ -237,27 +237,11 @@ module image_unit #(
       inside_y[y] = above <= 4'(y) && !below[17] && (below[16:3] != '0 || below[2:0] > 3'(y));
     end
   end
-  logic [8*PIXEL_BITS-1:0] by_one, by_two, turned;
-  assign by_one = found_slot[0] ? {found[PIXEL_BITS-1:0], found[8*PIXEL_BITS-1:PIXEL_BITS]} : found;
-  assign by_two = found_slot[1] ? {by_one[2*PIXEL_BITS-1:0], by_one[8*PIXEL_BITS-1:2*PIXEL_BITS]} : by_one;
-  assign turned = found_slot[2] ? {by_two[4*PIXEL_BITS-1:0], by_two[8*PIXEL_BITS-1:4*PIXEL_BITS]} : by_two;
-  for (genvar b = 0; b < COLUMN; b++) begin : g_byte
-    logic decided;
-    logic [7:0] code;
-    always_comb begin
-      decided = 1'b0;
-      code = '0;
-      for (int c = 1; c <= CHANNELS; c++) begin
-        if (b < longest(c)) begin
-          if (!decided || 32'(depth) == c) begin
-            code = found_shown[(b/c)%8] ? turned[PIXEL_BITS*((b/c)%8)+8*(b%c)+:8] : pad_code;
-          end
-          decided = 1'b1;
-        end
-      end
-    end
-    assign ordered[8*b+:8] = code;
-  end
+  column_order #(
+    .CHANNELS(CHANNELS), .LONGEST({8'(longest(4)), 8'(longest(3)), 8'(longest(2)), 8'(longest(1))}), .COLUMN(COLUMN)
+  ) order (
+    .pixels_i(found), .top_i(found_slot), .shown_i(found_shown), .channels_i(depth), .pad_code_i(pad_code), .column_o(ordered)
+  );
   always_ff @(posedge clk_i) begin
     if (rst_i || !active) begin
       found_valid <= 1'b0;
