@@ -2,7 +2,8 @@
 
     network   layers and tensors                      network.py
     layouts   where pixels lie, positions per tile    layout.py
-    memory    what stays on the chip, what is spilled memory.py
+    schedule  bands of rows where a tensor is large   schedule.py
+    memory    where tensors lie while they are needed memory.py
     weights   row tiles, slots, lane codes            tiles.py, weights.py
     order     operations with their wait counts       order.py
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import gcd
 
 import numpy as np
 
@@ -27,11 +29,12 @@ from .layout import Access, Layout, layouts, positions_per_tile
 from .memory import Plan, in_place, place, spans
 from .network import Layer, Network, Tensor, View, network_of
 from .order import Order, Range
+from .schedule import Band, Stuck, clusters, rows_read, schedule, views
 from .weights import LayerWeights, image_steps, layer_weights, plain_steps
 
 PAIR_BITS = 4
 MOST_SHIFT = 46
-MOST_PIXELS = 1 << 23
+WIDE = 8
 
 
 def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
@@ -41,16 +44,20 @@ def compile_program(program: Program, config: EngineConfig, keep_all: bool = Fal
 
 @dataclass(frozen=True)
 class Held:
-    """Pixels of a tensor in the activation memory: from number `first` on, at word `base`, groups `stride` words apart."""
+    """A tensor in the activation memory: at word `base`, groups `stride` words apart, in a ring of `rows` or whole (0)."""
 
     layout: Layout
     base: int
     stride: int
-    first: int = 0
+    rows: int = 0
+
+    @property
+    def ring(self) -> int:
+        return self.rows * self.layout.pitch
 
     def row(self, y: int) -> int:
-        """A row's start, relative to what is held, modulo 2^24."""
-        return (y * self.layout.pitch - self.first) % (1 << 24)
+        """A row's start."""
+        return (y % self.rows) * self.layout.pitch if self.rows else y * self.layout.pitch % (1 << 24)
 
 
 @dataclass
@@ -62,6 +69,7 @@ class _Compiler:
     weights: list[np.ndarray[tuple[int, int], np.dtype[np.uint64]]] = field(default_factory=list)
     beats: int = 0
     scratch: int = 0
+    rings: dict[str, int] = field(default_factory=dict)  # rows of the tensors that do not stay whole
     unpaired: set[str] = field(default_factory=set)  # tensors of narrow codes whose positions are written one by one
     kept: dict[str, tuple[Stored, View]] = field(default_factory=dict)
 
@@ -77,18 +85,20 @@ class _Compiler:
             if self.layouts[tensor.name].pair and self._positions(layer) < 2:
                 self.unpaired.add(tensor.name)
                 self.layouts[tensor.name] = self._layout(tensor)
-        self.plan = self._plan()
-        self.homes = {name: self._home(name) for name in self.tensors if name not in self.plan.bases}
+        self.plan, self.bands = self._plan()
+        self.homes = {n: self._home(n) for n in self.plan.bases} if self.keep_all else {}
         self._load_input()
+        self.layer_weights: dict[str, tuple[LayerWeights, int]] = {}
         finished = {}
-        for index, layer in enumerate(self.layers):
-            self._layer(index, layer)
+        for band in self.bands:
+            layer = self.layers[band.layer]
+            self._band(layer, band)
             finished[layer.name] = len(self.order)
             if self.keep_all:
-                self._keep(layer)
+                self._keep(layer, band)
         output = self.network.output
         stored = Stored(output.tensor, self.layouts[output.tensor.name], 0)
-        self._copy_out(output.tensor, Region.OUTPUT, 0)
+        self._copy_out(output.tensor, Region.OUTPUT, 0, 0, output.tensor.height)
         descriptors = self.order.descriptors()
         words = header(self.config.geometry_id, descriptors) + [w for d in descriptors for w in d]
         ports = np.concatenate(self.weights) if self.weights else np.zeros((0, self.config.weight_ports), np.uint64)
@@ -199,10 +209,11 @@ class _Compiler:
             default=self.config.geometry.tp,
         )
 
-    def _accesses(self, layer: Layer, tensor: Tensor) -> list[Access]:
+    def _accesses(self, layer: Layer, tensor: Tensor, band: Band | None = None) -> list[Access]:
         """How a layer touches a tensor."""
         w = layer.window
-        rows, columns = layer.target.tensor.height, layer.target.tensor.width
+        first, last = (0, layer.target.tensor.height) if band is None else (band.first, band.last)
+        size = (last - first, layer.target.tensor.width)
         found = []
         one_by_one = layer.node.op is Op.AVG_POOL
         if layer.source.tensor is tensor and layer is not self.image_layer and not one_by_one:
@@ -211,41 +222,102 @@ class _Compiler:
                 for ky in range(w.kernel[0])
                 for kx in range(w.kernel[1])
             )
-            found.append(Access(rows, columns, w.stride, taps))
+            found.append(Access(*size, w.stride, taps, first))
         if layer.residual is not None and layer.residual.tensor is tensor:
-            found.append(Access(rows, columns, layer.residual.stride))
+            found.append(Access(*size, layer.residual.stride, first_row=first))
         if layer.target.tensor is tensor and not tensor.logits and not one_by_one:
-            found.append(Access(rows, columns, writes=True, aligned=layer.node.op is Op.MAX_POOL))
+            found.append(Access(*size, first_row=first, writes=True, aligned=layer.node.op is Op.MAX_POOL))
         return found
 
-    def _positions(self, layer: Layer) -> int:
-        """Positions in a tile of a layer."""
+    def _positions(self, layer: Layer, band: Band | None = None) -> int:
+        """Positions in a tile of a layer, or of a band of it."""
         if layer.target.tensor.logits or layer.node.op is Op.AVG_POOL:
             return 1
-        touched = {v.tensor.name: v.tensor for v in (layer.source, layer.target, layer.residual) if v}
-        pairs = [(self.layouts[t.name], a) for t in touched.values() for a in self._accesses(layer, t)]
+        touched = {v.tensor.name: v.tensor for v in views(layer)}
+        pairs = [(self.layouts[t.name], a) for t in touched.values() for a in self._accesses(layer, t, band)]
         most = min((self._most(a) for _, a in pairs), default=self.config.geometry.tp)
         for count in range(most, 1, -1):
             if all(positions_per_tile(layout, [a], self.config.banks, count) == count for layout, a in pairs):
                 return count
+        if layer.target.tensor.name in self.layouts and self.layouts[layer.target.tensor.name].pair and band:
+            raise DoesNotFit(f"{layer.name} must write its rows {band.first} to {band.last} in pairs of pixels")
         return 1
 
-    # Where it lies
+    # Where it lies, and when
 
-    def _plan(self) -> Plan:
-        alive = spans(self.layers)
-        sizes = {n: t.groups * group_words(t, self.layouts[n], self.config.banks) for n, t in self.tensors.items()}
-        tensors = {n: t for n, t in self.tensors.items() if not (self.image_layer and t is self.network.input)}
-        shared = in_place(self.layers, alive, self.layouts)
-        spilled: set[str] = set()
+    def _plan(self) -> tuple[Plan, list[Band]]:
+        """Everything whole if that fits, else the largest tensors in rings, in bands as high as fit."""
+        rings: set[str] = set()
+        plan: Plan | list[str]
+        fixed = {self.network.input.name, self.network.output.tensor.name}
         while True:
-            plan = place(tensors, sizes, alive, shared, spilled, self.config.am_depth)
-            if isinstance(plan, Plan):
-                return plan
-            spilled.add(plan)
-            raise DoesNotFit(
-                f"{plan} does not fit the activation memory: {sizes[plan]} of {self.config.am_depth} words"
-            )
+            for spread in (32, 16, 8, 4, 2, 1) if rings else (1,):
+                plan, bands = self._try(rings, spread)
+                if isinstance(plan, Plan):
+                    return plan, bands
+            assert isinstance(plan, list)
+            candidates = [n for n in plan if n not in rings and n not in fixed]
+            if not candidates:
+                sizes = self._sizes(self.rings)
+                raise DoesNotFit(
+                    f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
+                    f"{self.config.am_depth:,}, beside what must be there at the same time"
+                )
+            rings.add(candidates[0])
+
+    def _try(self, rings: set[str], spread: int) -> tuple[Plan | list[str], list[Band]]:
+        """A plan with these rings, or what does not fit, and the bands."""
+        smallest = min(layer.target.tensor.height for layer in self.layers)
+        rows = {n: self._ring_rows(n, spread, max(smallest, 1)) for n in rings}
+        while True:
+            try:
+                bands = schedule(self.layers, rows, self._steps(), spread)
+                break
+            except Stuck as stuck:
+                for name in stuck.full:
+                    rows[name] += self._ring_unit(name)
+                if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
+                    raise DoesNotFit(f"{stuck.full[0]} cannot be computed in bands of rows") from None
+        groups = clusters(self.layers, rows)
+        alive = spans(self.layers, groups)
+        shared = in_place(self.layers, groups, alive, self.layouts)
+        sizes = self._sizes(rows)
+        self.rings = rows
+        return place(sizes, alive, shared, self.config.am_depth), bands
+
+    def _sizes(self, rings: dict[str, int]) -> dict[str, int]:
+        """Memory words of every tensor; an unrolled image takes none."""
+        return {
+            n: t.groups * self._group_words(t, rings.get(n, 0))
+            for n, t in self.tensors.items()
+            if not (self.image_layer and t is self.network.input)
+        }
+
+    def _group_words(self, tensor: Tensor, rows: int) -> int:
+        layout = self.layouts[tensor.name]
+        if rows:
+            return rows * layout.pitch // layout.per_word(self.config.banks)
+        return group_words(tensor, layout, self.config.banks)
+
+    def _ring_unit(self, name: str) -> int:
+        """Rings begin again at a whole word."""
+        layout = self.layouts[name]
+        per_word = layout.per_word(self.config.banks)
+        return per_word // gcd(layout.pitch, per_word)
+
+    def _ring_rows(self, name: str, spread: int, smallest: int) -> int:
+        """Rows for what a reader sees at once and for the bands of writer and reader."""
+        tensor, unit = self.tensors[name], self._ring_unit(name)
+        spans_ = [x.window.dilation[0] * (x.window.kernel[0] - 1) + 1 for x in self.layers if x.source.tensor is tensor]
+        rows = max(spans_, default=1) + spread * tensor.height // smallest
+        return -(-min(rows, tensor.height) // unit) * unit
+
+    def _steps(self) -> dict[int, int]:
+        """Bands start where a tile of whole bytes starts."""
+        return {
+            i: self._ring_unit(x.target.tensor.name) if x.target.tensor.name in self.layouts else 1
+            for i, x in enumerate(self.layers)
+        }
 
     def _home(self, name: str) -> Stored:
         """A place in scratch."""
@@ -254,13 +326,13 @@ class _Compiler:
         return stored
 
     def _held(self, tensor: Tensor) -> Held:
-        layout = self.layouts[tensor.name]
-        return Held(layout, self.plan.bases[tensor.name], group_words(tensor, layout, self.config.banks))
+        rows = self.rings.get(tensor.name, 0)
+        return Held(self.layouts[tensor.name], self.plan.bases[tensor.name], self._group_words(tensor, rows), rows)
 
-    def _range(self, tensor: Tensor) -> Range:
-        return Range(
-            "memory", self.plan.bases[tensor.name], self.plan.bases[tensor.name] + self.plan.sizes[tensor.name]
-        )
+    def _range(self, tensor: Tensor, rows: tuple[int, int]) -> Range:
+        base = self.plan.bases[tensor.name]
+        end = base + self.plan.sizes[tensor.name]
+        return Range("memory", base, end, tensor.name, rows, self.rings.get(tensor.name, 0))
 
     # Operations
 
@@ -270,7 +342,7 @@ class _Compiler:
             words = source.groups * self._held(source).stride
             self.order.add(
                 Load(region=Region.INPUT, am_base=self._held(source).base, words_per_run=words, runs=1),
-                writes=[self._range(source)],
+                writes=[self._range(source, (0, source.height))],
             )
             return
         layer = self.image_layer
@@ -294,28 +366,53 @@ class _Compiler:
             )
         )
 
-    def _copy_out(self, tensor: Tensor, region: Region, offset: int) -> None:
-        held = self._held(tensor)
-        self.order.add(
-            Store(region=region, offset=offset, am_base=held.base, words_per_run=tensor.groups * held.stride, runs=1),
-            reads=[self._range(tensor)],
-            writes=[Range(region.name, offset, offset + tensor.groups * held.stride * self.config.word_bytes)],
-        )
+    def _copy_out(self, tensor: Tensor, region: Region, offset: int, first: int, last: int) -> None:
+        """Store the words that hold rows [first, last): of every group, in one or two runs if they lie in a ring."""
+        held, size = self._held(tensor), self.config.word_bytes
+        whole = group_words(tensor, held.layout, self.config.banks)
+        per_word = held.layout.per_word(self.config.banks)
+        at, end = first * held.layout.pitch // per_word, -(-last * held.layout.pitch // per_word)
+        if tensor.logits or (first == 0 and last == tensor.height and not held.rows):
+            at, end = 0, whole
+        while at < end:
+            place = at % held.stride if held.rows else at
+            count = min(end - at, held.stride - place)
+            start = offset + at * size
+            self.order.add(
+                Store(
+                    region=region,
+                    offset=start,
+                    am_base=held.base + place,
+                    am_stride=held.stride,
+                    words_per_run=count,
+                    runs=tensor.groups,
+                    stride=whole * size,
+                ),
+                reads=[self._range(tensor, (first, last))],
+                writes=[Range(region.name, start, start + ((tensor.groups - 1) * whole + count) * size)],
+            )
+            at += count
 
-    def _keep(self, layer: Layer) -> None:
-        """Store what a layer wrote; a concatenation once its last member is there."""
+    def _keep(self, layer: Layer, band: Band) -> None:
+        """Store what a layer wrote; a concatenation again after each of its members."""
         tensor = layer.target.tensor
-        stored = self._home(tensor.name)
-        self._copy_out(tensor, Region.SCRATCH, stored.offset)
+        stored = self.homes[tensor.name]
+        self._copy_out(tensor, Region.SCRATCH, stored.offset, band.first, band.last)
         self.kept[layer.name] = (stored, layer.target)
 
-    def _layer(self, index: int, layer: Layer) -> None:
+    def _band(self, layer: Layer, band: Band) -> None:
+        reads = [
+            self._range(v.tensor, rows_read(layer, v, band.first, band.last))
+            for v in views(layer)
+            if v is not layer.target and v.tensor.name in self.plan.bases
+        ]
+        writes = [self._range(layer.target.tensor, (band.first, band.last))]
         if layer.node.weighted:
-            self._conv(layer)
+            self._conv(layer, band, reads, writes)
         else:
-            self._pool(layer)
+            self._pool(layer, band, reads, writes)
 
-    def _common(self, layer: Layer, mode: Mode, positions: int) -> dict[str, int]:
+    def _common(self, layer: Layer, band: Band, mode: Mode, positions: int) -> dict[str, int]:
         """The fields that every COMPUTE has."""
         w, source, target = layer.window, layer.source.tensor, layer.target.tensor
         arithmetic = self.program.arithmetic.get(layer.name)
@@ -331,9 +428,9 @@ class _Compiler:
             "dilation_x": w.dilation[1],
             "stride_y": w.stride[0],
             "stride_x": w.stride[1],
-            "rows": target.height,
+            "rows": band.last - band.first,
             "columns": target.width,
-            "first_y": -w.pad[0],
+            "first_y": band.first * w.stride[0] - w.pad[0],
             "first_x": -w.pad[1],
             "target_pair": to.layout.pair,
             "target_split": to.layout.split,
@@ -341,7 +438,8 @@ class _Compiler:
             "target_stride": to.stride,
             "target_pitch": to.layout.pitch,
             "target_half": to.layout.half,
-            "target_row": to.row(0),
+            "target_ring": to.ring,
+            "target_row": to.row(band.first),
             "logits": target.logits,
             "target_offset": target.offset,
         }
@@ -353,7 +451,8 @@ class _Compiler:
                 "source_stride": of.stride,
                 "source_pitch": of.layout.pitch,
                 "source_half": of.layout.half,
-                "source_row": of.row(-w.pad[0]),
+                "source_ring": of.ring,
+                "source_row": of.row(band.first * w.stride[0] - w.pad[0]),
             }
         if arithmetic is not None:
             if arithmetic.shift > MOST_SHIFT:
@@ -378,22 +477,20 @@ class _Compiler:
         ):
             raise ModelError(f"{layer.name} is larger than the engine's counters")
 
-    def _conv(self, layer: Layer) -> None:
-        mode = Mode.TWO_PASS if layer is self.image_layer and self.config.geometry.act_bits < 8 else self._mode(layer)
-        positions = self.config.geometry.tp if layer is self.image_layer else self._positions(layer)
-        if layer is self.image_layer:
-            positions = min(positions, self._positions(layer))
-        fields = self._common(layer, mode, positions) | self._reading(layer, mode)
-        weights = self._weights(layer, mode, fields)
-        first = self.beats
-        self.weights.append(weights.words)
-        self.beats += len(weights.words)
-        reads = [] if layer is self.image_layer else [self._range(layer.source.tensor)]
-        if layer.residual is not None:
-            fields |= self._residual(layer, layer.residual)
-            reads.append(self._range(layer.residual.tensor))
-        tiles = -(-fields["rows"] * fields["columns"] // positions)
+    def _conv(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
         outer = layer is self.image_layer
+        mode = Mode.TWO_PASS if outer and self.config.geometry.act_bits < WIDE else self._mode(layer)
+        positions = self._positions(layer, band)
+        fields = self._common(layer, band, mode, positions) | self._reading(layer, mode)
+        if layer.name not in self.layer_weights:
+            made = self._weights(layer, mode, fields)
+            self.layer_weights[layer.name] = made, self.beats
+            self.weights.append(made.words)
+            self.beats += len(made.words)
+        weights, first = self.layer_weights[layer.name]
+        if layer.residual is not None:
+            fields |= self._residual(layer, layer.residual, band)
+        tiles = -(-fields["rows"] * fields["columns"] // positions)
         self._check_ring(layer, weights, tiles, mode is Mode.TWO_PASS, outer)
         operation = Conv(
             **fields,
@@ -405,7 +502,7 @@ class _Compiler:
             weight_beats=len(weights.words),
             weight_checksum=weights.checksum,
         )
-        self.order.add(operation, reads=reads, writes=[self._range(layer.target.tensor)])
+        self.order.add(operation, reads, writes)
 
     def _check_ring(self, layer: Layer, weights: LayerWeights, tiles: int, twice: bool, outer: bool) -> None:
         steps = sum(weights.steps) if outer else max(weights.steps)
@@ -452,7 +549,7 @@ class _Compiler:
             offset,
         )
 
-    def _residual(self, layer: Layer, operand: View) -> dict[str, int]:
+    def _residual(self, layer: Layer, operand: View, band: Band) -> dict[str, int]:
         held = self._held(operand.tensor)
         return {
             "residual": 1,
@@ -463,33 +560,34 @@ class _Compiler:
             "residual_half": held.layout.half,
             "residual_stride_y": operand.stride[0],
             "residual_stride_x": operand.stride[1],
-            "residual_row": held.row(0),
+            "residual_ring": held.ring,
+            "residual_row": held.row(band.first * operand.stride[0]),
             "residual_offset": operand.tensor.offset,
             "residual_multiplier": self.program.arithmetic[layer.name].skip_multiplier,
         }
 
-    def _pool(self, layer: Layer) -> None:
-        mode, positions = self._mode(layer), self._positions(layer)
-        fields = self._common(layer, mode, positions)
+    def _pool(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
+        mode, positions = self._mode(layer), self._positions(layer, band)
+        fields = self._common(layer, band, mode, positions)
         tk, offset = self.config.geometry.tk, layer.source.tensor.offset
         (first, groups), (target_group, _) = layer.source.group_range(tk), layer.target.group_range(tk)
         fields["source_base"] += first * fields["source_stride"]
         shared = {"tiles": groups, "target_group": target_group, "pad_code": offset}
-        io = {"reads": [self._range(layer.source.tensor)], "writes": [self._range(layer.target.tensor)]}
         if layer.node.op is Op.MAX_POOL:
-            self.order.add(Max(**fields, **shared), **io)
+            self.order.add(Max(**fields, **shared), reads, writes)
             return
         area = layer.window.kernel[0] * layer.window.kernel[1]
         multiplier = self.program.arithmetic[layer.name].multiplier
+        every = multiplier if len(multiplier) == 1 else multiplier.reshape(-1, fields["columns"])
         by_position = np.broadcast_to(
-            multiplier if len(multiplier) == 1 else multiplier.reshape(fields["rows"], fields["columns"]),
-            (fields["rows"], fields["columns"]),
-        )
+            every,
+            (layer.target.tensor.height, fields["columns"]),
+        )[band.first : band.last]
         for top, bottom in _runs(by_position):
             for left, right in _runs(by_position.T):
-                part = fields | self._rectangle(layer, top, bottom, left, right)
+                part = fields | self._rectangle(layer, band.first + top, band.first + bottom, left, right)
                 each = int(by_position[top, left])
-                self.order.add(Average(**part, **shared, multiplier=each, bias=-area * offset), **io)
+                self.order.add(Average(**part, **shared, multiplier=each, bias=-area * offset), reads, writes)
 
     def _rectangle(self, layer: Layer, top: int, bottom: int, left: int, right: int) -> dict[str, int]:
         """The fields of a part of a pool's outputs."""

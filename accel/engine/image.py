@@ -38,10 +38,8 @@ class Stored:
             four = by_channel[:, 4 * number.reshape(-1)[:, None] + np.arange(4)]
             value = (four << (8 * np.arange(4))).sum(axis=2).reshape(-1, *number.shape)
             return np.asarray(value - ((value >> 31) << 32))
-        if self.layout.pair:
-            stored = (by_channel[:, number >> 1] >> (4 * (number & 1))) & 15
-        else:
-            stored = by_channel[:, number]
+        byte = by_channel[:, number >> int(self.layout.pair)]
+        stored = (byte >> (4 * (number & 1))) & 15 if self.layout.pair else byte
         return np.where(view.places[:, None, None] < 0, 0, stored - self.tensor.offset)
 
     def encode(self, config: EngineConfig, codes: Codes, places: Codes) -> NDArray[np.uint8]:

@@ -48,12 +48,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Access:
-    """Who touches a tensor: output (oy, ox) touches pixel (oy·sy + dy, ox·sx + dx) for all taps (dy, dx) at once or not."""
+    """Who touches a tensor: output (oy, ox), from row `first_row` on, touches pixel (oy·sy + dy, ox·sx + dx) for each tap."""
 
     rows: int
     columns: int
     stride: tuple[int, int] = (1, 1)
     taps: tuple[tuple[int, int], ...] = ((0, 0),)
+    first_row: int = 0
     writes: bool = False
     aligned: bool = False  # position p of a tile must have number p modulo the tile's positions
 
@@ -81,7 +82,8 @@ def _fits(layout: Layout, access: Access, banks: int, count: int) -> bool:
     total = access.rows * access.columns
     index = np.arange(-(-total // count) * count)
     exists = (index < total).reshape(-1, count)
-    oy, ox = np.minimum(index, total - 1) // access.columns, np.minimum(index, total - 1) % access.columns
+    oy, ox = np.divmod(np.minimum(index, total - 1), access.columns)
+    oy = oy + access.first_row
     if access.writes and layout.pair and count % 2:
         return False
     if access.aligned and count & (count - 1):

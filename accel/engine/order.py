@@ -10,14 +10,29 @@ from .descriptor import Compute, Copy, Image, Load, Operation, Waits
 
 @dataclass(frozen=True)
 class Range:
-    """Words of the activation memory, or bytes of a region: [start, end)."""
+    """Words of the activation memory or bytes of a region, [start, end); of a tensor, which rows of it.
+
+    Rows count only against rows of the same tensor. In a ring of rows, row y and row y + ring are the same place.
+    """
 
     space: str
     start: int
     end: int
+    owner: str = ""
+    rows: tuple[int, int] = (0, 0)
+    ring: int = 0
 
     def meets(self, other: Range) -> bool:
-        return self.space == other.space and self.start < other.end and other.start < self.end
+        if self.space != other.space or self.start >= other.end or other.start >= self.end:
+            return False
+        if not self.owner or self.owner != other.owner:
+            return True
+        if not self.ring:
+            return self.rows[0] < other.rows[1] and other.rows[0] < self.rows[1]
+        return bool(self._places() & other._places())
+
+    def _places(self) -> set[int]:
+        return {row % self.ring for row in range(*self.rows)}
 
 
 @dataclass(frozen=True)
