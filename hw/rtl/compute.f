@@ -1,0 +1,20 @@
+// The compute core without the arrays, which arrays.f lists; relative to hw/rtl
+engine_pkg.sv
+small_fifo.sv
+row_adder.sv
+memory_segment.sv
+activation_memory.sv
+operation.sv
+position_generator.sv
+row_tile_queue.sv
+step_sequencer.sv
+narrow.sv
+read_path.sv
+patch_buffer.sv
+weight_ring.sv
+pool_unit.sv
+result_hold.sv
+slot_table.sv
+requantizer.sv
+write_back.sv
+compute_core.sv

@@ -1,0 +1,132 @@
+// The operation in work: takes a descriptor, checks its fields, multiplies out row steps, starts the core and ends it.
+//
+// The words stay while the operation runs. MAX is given the arithmetic that leaves codes as they are.
+module operation #(
+  // activation lanes
+  parameter int TK = 16,
+  // positions
+  parameter int TP = 4,
+  // bits of the arrays' activations
+  parameter int ACT_BITS = 4,
+  // bits of a pixel number
+  parameter int PIXEL = 17
+) (
+  input  logic             clk_i,
+  input  logic             rst_i,
+  input  logic             op_valid_i,
+  output logic             op_ready_o,
+  input  logic [1023:0]    op_words_i,
+  output logic [1023:0]    op_o,
+  output logic             start_o,     // one cycle: everything begins
+  output logic             running_o,   // from then until finished_i
+  input  logic             finished_i,
+  output logic             op_done_o,
+  output logic             illegal_o,   // one cycle
+  // rows that a step goes down, in pixels; the same less the ring, negative without one
+  output logic [PIXEL-1:0] step_y_o,
+  output logic [PIXEL:0]   step_y_less_o,
+  output logic [PIXEL-1:0] tap_y_o,
+  output logic [PIXEL:0]   tap_y_less_o,
+  output logic [PIXEL:0]   target_y_less_o,
+  output logic [PIXEL-1:0] residual_y_o,
+  output logic [PIXEL:0]   residual_y_less_o
+);
+  localparam logic [3:0] CONV = 4'd3, MAX = 4'd4, AVERAGE = 4'd5;
+  localparam logic [2:0] IDLE = 3'd0, LAST_PREPARATION = 3'd5, RUN = 3'd6;
+
+  logic [1023:0] words;
+  logic [2:0] state;
+  assign op_o = words;
+  assign op_ready_o = state == IDLE && !op_done_o;
+  assign running_o = state == RUN;
+
+  // One small multiplier, three products.
+  logic [3:0] factor;
+  logic [15:0] pitch;
+  logic [19:0] product;
+  assign factor = (state == 3'd1) ? words[8*32+24+:4] : (state == 3'd2) ? words[8*32+16+:4] : words[19*32+24+:4];
+  assign pitch = (state == 3'd3) ? words[18*32+:16] : words[5*32+:16];
+
+  // Signed; every ring is at least as large as a step.
+  function automatic logic [PIXEL:0] less_ring(input logic [PIXEL-1:0] step, input logic [23:0] ring);
+    less_ring = (ring == 24'd0) ? {1'b1, {PIXEL{1'b0}}} : {1'b0, step} - {1'b0, ring[PIXEL-1:0]};
+  endfunction
+
+  logic [3:0] kind;
+  logic [2:0] mode;
+  logic conv, image, pair, position_outer, residual, logits, two_pass;
+  logic signed [31:0] low, high;
+  assign kind = words[3:0];
+  assign mode = words[3*32+:3];
+  assign conv = kind == CONV;
+  assign image = words[3*32+4];
+  assign position_outer = words[3*32+5];
+  assign pair = words[3*32+6];
+  assign residual = words[3*32+8];
+  assign logits = words[3*32+10];
+  assign low = $signed(words[24*32+:32]);
+  assign high = $signed(words[25*32+:32]);
+  assign two_pass = mode == 3'd3;
+
+  logic zero, wrong;
+  assign zero = words[9*32+:16] == 0 || words[9*32+16+:16] == 0 || words[26*32+:16] == 0
+      || (image ? words[26*32+16+:5] == 0 : words[7*32+:16] == 0 || words[7*32+16+:16] == 0 || words[8*32+:8] == 0 || words[8*32+8+:8] == 0);
+  assign wrong = zero || words[31:24] != 8'hA5 || kind < CONV || kind > AVERAGE
+      || mode > (conv ? 3'd3 : 3'd1)
+      || (ACT_BITS != 4 && (mode == 3'd0 || pair)) || (ACT_BITS == 8 && two_pass)
+      || 32'(words[3*32+12+:4]) >= TP
+      || (image && (!conv || mode == 3'd0 || mode == 3'd2 || (!position_outer && words[26*32+:16] != 16'd1)))
+      || (!conv && (position_outer || residual))
+      || ((logits || kind == AVERAGE) && words[3*32+12+:4] != 0)
+      || (logits && pair)
+      || words[23*32+25+:6] > 6'd46
+      || (!logits && (low < -512 || high > 511)) || low > high
+      || (words[6*32+:24] >> PIXEL) != 0 || (words[14*32+:24] >> PIXEL) != 0 || (words[19*32+:24] >> PIXEL) != 0;
+
+  always_ff @(posedge clk_i) begin
+    step_y_less_o <= less_ring(step_y_o, words[6*32+:24]);
+    tap_y_less_o <= less_ring(tap_y_o, words[6*32+:24]);
+    target_y_less_o <= less_ring(PIXEL'(words[13*32+:16]), words[14*32+:24]);
+    residual_y_less_o <= less_ring(residual_y_o, words[19*32+:24]);
+    product <= factor * pitch;
+    if (state == 3'd2) step_y_o <= PIXEL'(product);
+    if (state == 3'd3) tap_y_o <= PIXEL'(product);
+    if (state == 3'd4) residual_y_o <= PIXEL'(product);
+    if (op_valid_i && op_ready_o) begin
+      words <= op_words_i;
+      if (op_words_i[3:0] == MAX) begin
+        words[22*32+16+:8] <= 8'd0;
+        words[23*32+25+:6] <= 6'd0;
+        words[24*32+:32] <= 32'd0;
+        words[25*32+:32] <= 32'd255;
+        words[27*32+:20] <= 20'd1;
+        words[28*32+:32] <= 32'd0;
+        words[3*32+10] <= 1'b0;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    start_o <= 1'b0;
+    op_done_o <= 1'b0;
+    illegal_o <= 1'b0;
+    if (rst_i) begin
+      state <= IDLE;
+    end else if (state == IDLE) begin
+      if (op_valid_i && op_ready_o) state <= 3'd1;
+    end else if (state == LAST_PREPARATION) begin
+      if (wrong) illegal_o <= 1'b1;
+      else begin
+        start_o <= 1'b1;
+        state <= RUN;
+      end
+    end else if (state == RUN) begin
+      if (finished_i) begin
+        op_done_o <= 1'b1;
+        state <= IDLE;
+      end
+    end else begin
+      state <= state + 1'b1;
+    end
+  end
+endmodule
