@@ -64,7 +64,6 @@ module image_unit #(
   localparam int X_BITS = $clog2(LINE);
   // bits of a column's number, from the left padding to beyond the right end, signed
   localparam int PLACE_BITS = (X_BITS < 5) ? 7 : X_BITS + 2;
-  localparam int MOST_WORDS = 2 * ((IMAGE_BYTES + 2 * TK - 1) / (2 * TK));
   localparam logic [31:0] COLUMN_BYTES = {
     8'(height(3) * channels(3)), 8'(height(2) * channels(2)), 8'(height(1) * channels(1)), 8'(height(0) * channels(0))};
   function automatic int window_bytes(input int k);
@@ -86,21 +85,24 @@ module image_unit #(
   assign {words, depth, pad_left, pad_top, stride_x, stride_y, kernel_x, kernel_y} = op_words_i[192+:32];
   assign pad_code = op_words_i[224+:8];
 
+  // Kernels are at most as wide as tall, and the words are those of the window.
   logic [1:0] kernel;
   logic known, legal;
   always_comb begin
     kernel = '0;
     known = 1'b0;
-    for (int k = KERNELS - 1; k >= 0; k--) begin
+    for (int k = 0; k < KERNELS; k++) begin
       if (32'(kernel_y) == height(k) && 32'(depth) == channels(k)) begin
         kernel = 2'(k);
-        known = kernel_x <= kernel_y && 32'(kernel_x) <= IMAGE_BYTES / (height(k) * channels(k));
+        for (int w = 1; w <= height(k); w++) begin
+          if (32'(kernel_x) == w && w * height(k) * channels(k) <= IMAGE_BYTES &&
+              32'(words) == (w * height(k) * channels(k) + TK - 1) / TK) known = 1'b1;
+        end
       end
     end
   end
-  assign legal = known && kernel_x != '0 && stride_y != '0 && stride_x != '0 && image_height != '0 && image_width != '0 &&
-      image_width <= 16'(LINE) && rows != '0 && columns != '0 && words != '0 && words <= 5'(MOST_WORDS) &&
-      op_words_i[9:8] != 2'd3 && op_words_i[98:96] == '0;
+  assign legal = known && stride_y != '0 && stride_x != '0 && image_height != '0 && image_width != '0 &&
+      image_width <= 16'(LINE) && rows != '0 && columns != '0 && op_words_i[9:8] != 2'd3 && op_words_i[98:96] == '0;
 
   logic active, reading;
   assign error_o = active && !legal;
