@@ -267,8 +267,11 @@ class _Compiler:
 
     def _try(self, rings: set[str], spread: int) -> tuple[Plan | list[str], list[Band]]:
         """A plan with these rings, or what does not fit, and the bands."""
-        smallest = min(layer.target.tensor.height for layer in self.layers)
-        rows = {n: self._ring_rows(n, spread, max(smallest, 1)) for n in rings}
+        rows: dict[str, int] = {}
+        for members in clusters(self.layers, rings):
+            smallest = min(self.layers[i].target.tensor.height for i in members)
+            written = {self.layers[i].target.tensor.name for i in members} & rings
+            rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
         while True:
             try:
                 bands = schedule(self.layers, rows, self._steps(), spread)
