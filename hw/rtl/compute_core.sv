@@ -75,8 +75,8 @@ module compute_core #(
   if (TP < 4 || TP % 2 != 0 || TP > 16) begin : g_check_tp
     $error("TP must be even, from 4 to 16");
   end
-  if (TK % 4 != 0 || TK < 8 || TK > 32) begin : g_check_tk
-    $error("TK must be a multiple of 4, from 8 to 32");
+  if (TK % 4 != 0 || TK < 4 || TK > 32) begin : g_check_tk
+    $error("TK must be a multiple of 4, from 4 to 32");
   end
   if (ALL_ROWS % 2 != 0 || ALL_ROWS > 64) begin : g_check_rows
     $error("the rows of all arrays must be even, at most 64");

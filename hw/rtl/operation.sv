@@ -32,7 +32,7 @@ module operation #(
   output logic [PIXEL:0]   residual_y_less_o
 );
   localparam logic [3:0] CONV = 4'd3, MAX = 4'd4, AVERAGE = 4'd5;
-  localparam logic [2:0] IDLE = 3'd0, LAST_PREPARATION = 3'd5, RUN = 3'd6;
+  localparam logic [2:0] IDLE = 3'd0, CHECK = 3'd5, RUN = 3'd6;  // between: a product each, then the differences
 
   logic [1023:0] words;
   logic [2:0] state;
@@ -40,10 +40,14 @@ module operation #(
   assign op_ready_o = state == IDLE && !op_done_o;
   assign running_o = state == RUN;
 
-  // One small multiplier, three products.
+  // One small multiplier, three products; rings are taken off them one after another, which is seldom needed.
   logic [3:0] factor;
   logic [15:0] pitch;
   logic [19:0] product;
+  logic [23:0] ring;
+  logic fresh, reduced;
+  assign ring = (state == 3'd3) ? words[19*32+:24] : words[6*32+:24];
+  assign reduced = !fresh && (ring == 24'd0 || 24'(product) < ring);
   assign factor = (state == 3'd1) ? words[8*32+24+:4] : (state == 3'd2) ? words[8*32+16+:4] : words[19*32+24+:4];
   assign pitch = (state == 3'd3) ? words[18*32+:16] : words[5*32+:16];
 
@@ -54,7 +58,7 @@ module operation #(
 
   logic [3:0] kind;
   logic [2:0] mode;
-  logic conv, image, pair, position_outer, residual, logits, two_pass;
+  logic conv, image, pair, position_outer, residual, logits;
   logic signed [31:0] low, high;
   assign kind = words[3:0];
   assign mode = words[3*32+:3];
@@ -66,32 +70,32 @@ module operation #(
   assign logits = words[3*32+10];
   assign low = $signed(words[24*32+:32]);
   assign high = $signed(words[25*32+:32]);
-  assign two_pass = mode == 3'd3;
 
   logic zero, wrong;
   assign zero = words[9*32+:16] == 0 || words[9*32+16+:16] == 0 || words[26*32+:16] == 0
       || (image ? words[26*32+16+:5] == 0 : words[7*32+:16] == 0 || words[7*32+16+:16] == 0 || words[8*32+:8] == 0 || words[8*32+8+:8] == 0);
-  assign wrong = zero || words[31:24] != 8'hA5 || kind < CONV || kind > AVERAGE
+  assign wrong = zero || kind < CONV || kind > AVERAGE
       || mode > (conv ? 3'd3 : 3'd1)
-      || (ACT_BITS != 4 && (mode == 3'd0 || pair)) || (ACT_BITS == 8 && two_pass)
+      || (ACT_BITS != 4 && (mode == 3'd0 || pair))
       || 32'(words[3*32+12+:4]) >= TP
-      || (image && (!conv || mode == 3'd0 || mode == 3'd2 || (!position_outer && words[26*32+:16] != 16'd1)))
+      || (image && (!conv || mode == 3'd0 || (!position_outer && words[26*32+:16] != 16'd1)))
       || (!conv && (position_outer || residual))
       || ((logits || kind == AVERAGE) && words[3*32+12+:4] != 0)
       || (logits && pair)
-      || words[23*32+25+:6] > 6'd46
+      || words[23*32+25+:6] == 6'd63
       || (!logits && (low < -512 || high > 511)) || low > high
-      || (words[6*32+:24] >> PIXEL) != 0 || (words[14*32+:24] >> PIXEL) != 0 || (words[19*32+:24] >> PIXEL) != 0;
+      || (words[6*32+:24] >> (PIXEL - 1)) != 0 || (words[14*32+:24] >> (PIXEL - 1)) != 0 || (words[19*32+:24] >> (PIXEL - 1)) != 0;
 
   always_ff @(posedge clk_i) begin
     step_y_less_o <= less_ring(step_y_o, words[6*32+:24]);
     tap_y_less_o <= less_ring(tap_y_o, words[6*32+:24]);
     target_y_less_o <= less_ring(PIXEL'(words[13*32+:16]), words[14*32+:24]);
     residual_y_less_o <= less_ring(residual_y_o, words[19*32+:24]);
-    product <= factor * pitch;
-    if (state == 3'd2) step_y_o <= PIXEL'(product);
-    if (state == 3'd3) tap_y_o <= PIXEL'(product);
-    if (state == 3'd4) residual_y_o <= PIXEL'(product);
+    fresh <= state == IDLE || reduced;
+    product <= fresh ? factor * pitch : product - 20'(ring);
+    if (state == 3'd1) step_y_o <= PIXEL'(product);
+    if (state == 3'd2) tap_y_o <= PIXEL'(product);
+    if (state == 3'd3) residual_y_o <= PIXEL'(product);
     if (op_valid_i && op_ready_o) begin
       words <= op_words_i;
       if (op_words_i[3:0] == MAX) begin
@@ -114,7 +118,7 @@ module operation #(
       state <= IDLE;
     end else if (state == IDLE) begin
       if (op_valid_i && op_ready_o) state <= 3'd1;
-    end else if (state == LAST_PREPARATION) begin
+    end else if (state == CHECK) begin
       if (wrong) illegal_o <= 1'b1;
       else begin
         start_o <= 1'b1;
@@ -125,7 +129,7 @@ module operation #(
         op_done_o <= 1'b1;
         state <= IDLE;
       end
-    end else begin
+    end else if (state == 3'd4 || reduced) begin
       state <= state + 1'b1;
     end
   end

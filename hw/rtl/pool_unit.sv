@@ -29,14 +29,15 @@ module pool_unit #(
   logic finished;
 
   for (genvar p = 0; p < TP; p++) begin : g_position
-    logic seen;  // a tap that is no padding
-    always_ff @(posedge clk_i) if (valid_i) seen <= inside_i[p] || (seen && !first_i);
     for (genvar l = 0; l < TK; l++) begin : g_lane
       logic [7:0] tap;
       logic [7:0] best;
       assign tap = byte_i[(p*TK+l)*8+:8];
       assign largest[(p*TK+l)*8+:8] = best;
-      always_ff @(posedge clk_i) if (valid_i && inside_i[p] && (first_i || !seen || tap > best)) best <= tap;
+      always_ff @(posedge clk_i) begin
+        if (valid_i && first_i && !inside_i[p]) best <= 8'd0;
+        else if (valid_i && inside_i[p] && (first_i || tap > best)) best <= tap;
+      end
     end
   end
   for (genvar l = 0; l < TK; l++) begin : g_sum

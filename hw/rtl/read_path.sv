@@ -131,7 +131,7 @@ module read_path #(
       narrow #(.ACT_BITS(ACT_BITS)) narrowing (
         .byte_i(stored), .shift_i(shift), .addend_i(addend), .low_i(op_i[21*32+11+:8]), .high_i(op_i[21*32+19+:8]), .act_o(narrowed)
       );
-      assign high_part = (ACT_BITS == 8) ? stored : ACT_BITS'(stored >> ACT_BITS);
+      assign high_part = ACT_BITS'(stored >> ACT_BITS);
       assign seen = (mode == 2'd2) ? narrowed
           : ((pair && half_h) || (mode == 2'd3 && !flags_h[0])) ? high_part : stored[ACT_BITS-1:0];
       always_ff @(posedge clk_i) act <= inside_h ? seen : pad[ACT_BITS-1:0];

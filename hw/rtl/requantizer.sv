@@ -24,7 +24,7 @@ module requantizer #(
   logic signed [OPERAND-1:0] operand_q;
   logic signed [17:0] small_q, large_q;
   logic signed [OPERAND+17:0] small_product, large_product;
-  logic signed [47:0] small_sum, large_sum;
+  logic signed [OPERAND+18:0] small_sum, large_sum;
   logic first_1, first_2;
   always_ff @(posedge clk_i) begin
     operand_q <= operand_i;
@@ -33,8 +33,8 @@ module requantizer #(
     small_product <= operand_q * small_q;
     large_product <= operand_q * large_q;
     {first_2, first_1} <= {first_1, first_i};
-    small_sum <= (first_2 ? 48'sd0 : small_sum) + small_product;
-    large_sum <= (first_2 ? 48'sd0 : large_sum) + large_product;
+    small_sum <= (first_2 ? $signed({(OPERAND+19){1'b0}}) : small_sum) + small_product;
+    large_sum <= (first_2 ? $signed({(OPERAND+19){1'b0}}) : large_sum) + large_product;
   end
 
   // Shift by sixteens, fours and ones, guard bit included.
@@ -54,7 +54,7 @@ module requantizer #(
   assign below = over_q ? sign_q : rounded < $signed({low_i[CODE-1], low_i});
   assign above = over_q ? !sign_q : rounded > $signed({high_i[CODE-1], high_i});
   always_ff @(posedge clk_i) begin
-    value <= BITS'(small_sum) + (BITS'(large_sum) << 17);
+    value <= BITS'(small_sum) + (BITS'(large_sum) <<< 17);
     fours_q <= fours;
     sticky <= |(value & sticky_i);
     over <= |((value ^ {BITS{value[BITS-1]}}) & over_i);
