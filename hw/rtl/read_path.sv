@@ -141,8 +141,9 @@ module read_path #(
         // Only an average sees padding, and it has one position.
         logic [7-ACT_BITS:0] rest;
         always_ff @(posedge clk_i) begin
-          if (pair) rest <= '0;
-          else rest <= (p == 0 && !inside_h) ? pad[7:ACT_BITS] : stored[7:ACT_BITS];
+          if (p == 0 && !inside_h) rest <= pad[7:ACT_BITS];
+          else if (pair) rest <= '0;
+          else rest <= stored[7:ACT_BITS];
         end
         assign byte_o[(p*TK+l)*8+ACT_BITS+:8-ACT_BITS] = rest;
       end
