@@ -1,5 +1,6 @@
 """The RTL engine equals the numpy engine on every byte, whatever the memory's timing."""
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -11,7 +12,7 @@ from networks import NIGHTLY
 from test_hls_engine import CONFIGURATIONS, given, reference
 
 from accel.engine.config import EngineConfig
-from accel.engine.descriptor import Conv, Image, Region
+from accel.engine.descriptor import Conv, Image, Mode, Region
 from accel.engine.rtl_engine import RtlEngine, Timing
 
 PROGRAMS = 200 if NIGHTLY else 12
@@ -19,12 +20,15 @@ KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS
 
 
 def random_program(config: EngineConfig, rng: np.random.Generator, count: int = 6, kinds: str = "CMAIS") -> Program:
-    """As in `engine_programs`, with weights of 0 where a window has no bytes: there the image unit gives anything."""
+    """As in `engine_programs`, with weights of 0 where a window has no bytes: there the image unit gives anything. Windows are not narrowed."""
 
     class Builder(engine_programs._Builder):
         def _finish_conv(self, op: Conv, groups: int, steps: int) -> None:
             image = next((o for o in reversed(self.operations) if isinstance(o, Image)), None)
             used = image.kernel_y * image.kernel_x * image.channels if op.image and image else steps * self.geometry.tk
+
+            if op.image and op.mode == Mode.NARROWED:
+                op = replace(op, mode=Mode.BYTE)
 
             def codes(*arguments: Any) -> np.ndarray:
                 found = random_codes(*arguments)

@@ -16,7 +16,6 @@ module activation_memory #(
   input  logic                     clk_i,
   input  logic [BANKS*ADDRESS-1:0] address_a_i,
   output logic [BANKS*TK*8-1:0]    data_a_o,
-  input  logic                     enable_b_i,
   input  logic [BANKS*TK-1:0]      write_b_i,
   input  logic [BANKS*ADDRESS-1:0] address_b_i,
   input  logic [BANKS*TK*8-1:0]    data_b_i,
@@ -42,7 +41,7 @@ module activation_memory #(
         memory_segment #(.BYTES(BYTES), .DEPTH(WORDS)) ram (
           .clk_i,
           .address_a_i(address_a[$clog2(WORDS)-1:0]), .data_a_o(from_a[(s*TK+l)*8+:BYTES*8]),
-          .enable_b_i(enable_b_i), .write_b_i(write_b_i[b*TK+l+:BYTES] & {BYTES{chosen}}),
+          .write_b_i(write_b_i[b*TK+l+:BYTES] & {BYTES{chosen}}),
           .address_b_i(address_b[$clog2(WORDS)-1:0]), .data_b_i(data_b_i[(b*TK+l)*8+:BYTES*8]),
           .data_b_o(from_b[(s*TK+l)*8+:BYTES*8])
         );
@@ -57,7 +56,7 @@ module activation_memory #(
       logic [BITS-1:0] segment_a, segment_b;
       always_ff @(posedge clk_i) begin
         segment_a <= BITS'(32'(address_a) / DEEP);
-        if (enable_b_i) segment_b <= BITS'(32'(address_b) / DEEP);
+        segment_b <= BITS'(32'(address_b) / DEEP);
       end
       assign data_a_o[b*TK*8+:TK*8] = from_a[segment_a*TK*8+:TK*8];
       assign data_b_o[b*TK*8+:TK*8] = from_b[segment_b*TK*8+:TK*8];

@@ -146,10 +146,10 @@ module compute_core #(
     .used_o(used), .x_o(x), .y_o(y), .row_o(row), .first_o(first), .last_o(last), .second_o(second), .shift_o(shift),
     .free_o(free), .ring_o(ring), .stall_weights_o, .stall_patches_o, .illegal_o(illegal_steps));
 
-  logic [TP*TK*8-1:0] patch;
-  patch_buffer #(.TK(TK), .TP(TP)) patches (
+  logic [ACTS-1:0] patch;
+  patch_buffer #(.TK(TK), .TP(TP), .ACT_BITS(ACT_BITS)) patches (
     .clk_i, .rst_i, .start_i(start), .running_i(running), .op_i(op), .patch_valid_i, .patch_ready_o, .patch_data_i,
-    .patch_last_i, .valid_o(patch_valid), .word_i(word), .data_o(patch), .done_i(patch_done));
+    .patch_last_i, .valid_o(patch_valid), .word_i(word), .high_i(op[3*32+:3] == 3'd3 && !second), .data_o(patch), .done_i(patch_done));
 
   // Steps on their way: {first, last, free, ring address, shift, second}.
   localparam int FLAGS = RING + 5;
@@ -161,7 +161,6 @@ module compute_core #(
   logic [TP*TK*8-1:0] pool_bytes;
   logic [BANKS*WORD-1:0] address_a, address_b;
   logic [WORD_BITS-1:0] data_a, data_b;
-  logic enable_b;
   logic [BANKS*TK-1:0] write_b;
   read_path #(.TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .AM_DEPTH(AM_DEPTH), .FLAGS(FLAGS)) reader (
     .clk_i, .rst_i, .op_i(op), .issue_i(issue), .flags_i({first, last, free, ring[RING-1:0], shift, second}), .used_i(used),
@@ -170,7 +169,7 @@ module compute_core #(
     .act_o(act), .byte_o(pool_bytes), .illegal_o(illegal_read));
   logic [WORD_BITS-1:0] data_to_b;
   activation_memory #(.BANKS(BANKS), .TK(TK), .DEPTH(AM_DEPTH)) memory (
-    .clk_i, .address_a_i(address_a), .data_a_o(data_a), .enable_b_i(enable_b), .write_b_i(write_b), .address_b_i(address_b),
+    .clk_i, .address_a_i(address_a), .data_a_o(data_a), .write_b_i(write_b), .address_b_i(address_b),
     .data_b_i(data_to_b), .data_b_o(data_b));
   assign am_data_o = data_b;
 
@@ -225,6 +224,6 @@ module compute_core #(
     .sums_valid_i(held_valid), .sums_done_o(held_done), .even_row_o(even_row), .odd_row_o(odd_row), .even_i(even), .odd_i(odd),
     .pool_valid_i(pool_valid), .pool_done_o(pool_done), .pool_pair_o(pool_pair), .pool_even_i(pool_even), .pool_odd_i(pool_odd),
     .slot_write_i, .slot_address_i, .slot_data_i, .slot_free_o, .am_valid_i, .am_ready_o, .am_write_i, .am_address_i,
-    .am_data_i, .am_data_valid_o, .enable_o(enable_b), .write_o(write_b), .address_o(address_b), .data_o(data_to_b),
+    .am_data_i, .am_data_valid_o, .write_o(write_b), .address_o(address_b), .data_o(data_to_b),
     .data_i(data_b), .finished_o(finished), .illegal_o(illegal_write));
 endmodule

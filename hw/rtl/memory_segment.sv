@@ -10,7 +10,6 @@ module memory_segment #(
   input  logic                     clk_i,
   input  logic [$clog2(DEPTH)-1:0] address_a_i,
   output logic [8*BYTES-1:0]       data_a_o,
-  input  logic                     enable_b_i,
   input  logic [BYTES-1:0]         write_b_i,
   input  logic [$clog2(DEPTH)-1:0] address_b_i,
   input  logic [8*BYTES-1:0]       data_b_i,
@@ -21,11 +20,9 @@ module memory_segment #(
   always_ff @(posedge clk_i) data_a_o <= memory[address_a_i];
 
   always_ff @(posedge clk_i) begin
-    if (enable_b_i) begin
-      data_b_o <= memory[address_b_i];
-      for (int i = 0; i < BYTES; i = i + 1) begin
-        if (write_b_i[i]) memory[address_b_i][8*i+:8] <= data_b_i[8*i+:8];
-      end
+    data_b_o <= memory[address_b_i];
+    for (int i = 0; i < BYTES; i = i + 1) begin
+      if (write_b_i[i]) memory[address_b_i][8*i+:8] <= data_b_i[8*i+:8];
     end
   end
 endmodule

@@ -78,12 +78,12 @@ module operation #(
       || mode > (conv ? 3'd3 : 3'd1)
       || (ACT_BITS != 4 && (mode == 3'd0 || pair))
       || 32'(words[3*32+12+:4]) >= TP
-      || (image && (!conv || mode == 3'd0 || (!position_outer && words[26*32+:16] != 16'd1)))
+      || (image && (!conv || (mode != 3'd1 && mode != 3'd3) || (!position_outer && words[26*32+:16] != 16'd1)))
       || (!conv && (position_outer || residual))
       || ((logits || kind == AVERAGE) && words[3*32+12+:4] != 0)
       || (logits && pair)
       || words[23*32+25+:6] == 6'd63
-      || (!logits && (low < -512 || high > 511)) || low > high
+      || (!logits && (low < -256 || high > 255)) || low > high
       || (words[6*32+:24] >> (PIXEL - 1)) != 0 || (words[14*32+:24] >> (PIXEL - 1)) != 0 || (words[19*32+:24] >> (PIXEL - 1)) != 0;
 
   always_ff @(posedge clk_i) begin

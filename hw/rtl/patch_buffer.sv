@@ -3,7 +3,9 @@ module patch_buffer #(
   // activation lanes
   parameter int TK = 16,
   // positions
-  parameter int TP = 4
+  parameter int TP = 4,
+  // bits of the arrays' activations
+  parameter int ACT_BITS = 4
 ) (
   input  logic               clk_i,
   input  logic               rst_i,
@@ -16,7 +18,8 @@ module patch_buffer #(
   input  logic               patch_last_i,  // of this position
   output logic               valid_o,       // the tile is there
   input  logic [4:0]         word_i,
-  output logic [TP*TK*8-1:0] data_o,        // in the same cycle
+  input  logic               high_i,        // the high bits of its bytes, those of the first pass of two
+  output logic [TP*TK*ACT_BITS-1:0] data_o, // in the same cycle
   input  logic               done_i
 );
   // Positions still to come; the last tile may have fewer of them than others.
@@ -71,6 +74,21 @@ module patch_buffer #(
         odd[{fill, pair}] <= patch_data_i[2*TK*8-1:TK*8];
       end
     end
-    assign data_o[p*TK*8+:TK*8] = word_i[0] ? odd[{read, word_i[4:1]}] : even[{read, word_i[4:1]}];
+    logic [TK*8-1:0] even_word, odd_word;
+    assign even_word = even[{read, word_i[4:1]}];
+    assign odd_word = odd[{read, word_i[4:1]}];
+    for (genvar l = 0; l < TK; l++) begin : g_lane
+      for (genvar i = 0; i < ACT_BITS; i++) begin : g_bit
+        logic [3:0] column;
+        assign column[0] = even_word[l*8+i];
+        assign column[1] = odd_word[l*8+i];
+        if (i + ACT_BITS < 8) begin : g_high
+          assign column[3:2] = {odd_word[l*8+ACT_BITS+i], even_word[l*8+ACT_BITS+i]};
+        end else begin : g_none
+          assign column[3:2] = 2'b00;
+        end
+        assign data_o[(p*TK+l)*ACT_BITS+i] = column[{high_i, word_i[0]}];
+      end
+    end
   end
 endmodule

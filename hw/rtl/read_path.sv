@@ -1,7 +1,7 @@
 // From a step's counters to its activations: pixel numbers of TP positions, bank addresses, bytes, codes.
 //
 // It never stands still: whoever issues steps knows that there is room behind it. A step of an image takes its bytes out
-// of the patch buffer and enters two stages before the end; the two kinds are never under way together.
+// of the patch buffer and enters in front of the last stage; the two kinds are never under way together.
 module read_path #(
   // activation lanes
   parameter int TK = 16,
@@ -32,7 +32,7 @@ module read_path #(
   input  logic [15:0]               offset_y_i,
   input  logic [PIXEL-1:0]          offset_row_i,
   input  logic [ADDRESS-1:0]        group_i,
-  input  logic [TP*TK*8-1:0]        patch_i,     // of this step
+  input  logic [TP*TK*ACT_BITS-1:0] patch_i,     // of this step, as the arrays see it
   output logic [BANKS*WORD-1:0]     address_o,   // its data come in the next cycle but one
   input  logic [BANKS*TK*8-1:0]     data_i,
   output logic                      valid_o,
@@ -49,38 +49,40 @@ module read_path #(
   assign split = op_i[3*32+3];
   assign image = op_i[3*32+4];
 
-  // Stages b to g in front of the bytes (h) and the activations (i).
-  logic [5:0] valid;
-  logic [6*FLAGS-1:0] flags;
-  logic valid_h;
-  logic [FLAGS-1:0] flags_h;
+  // Stages b to g in front of the bytes (h), then sums (s) and activations.
+  logic [7:0] valid;  // of b to s
+  logic [8*FLAGS-1:0] flags;
+  logic [FLAGS-1:0] flags_s;
   logic [ADDRESS-1:0] group_b, group_c, group_d;
+  assign flags_s = flags[7*FLAGS+:FLAGS];
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       valid <= '0;
-      valid_h <= 1'b0;
       valid_o <= 1'b0;
     end else begin
-      valid <= {valid[4:0], issue_i && !image};
-      valid_h <= valid[5] || (issue_i && image);
-      valid_o <= valid_h;
+      valid <= {valid[6:0], issue_i && !image};
+      valid_o <= valid[7] || (issue_i && image);
     end
-    flags <= {flags[5*FLAGS-1:0], flags_i};
-    flags_h <= image ? flags_i : flags[5*FLAGS+:FLAGS];
-    flags_o <= flags_h;
+    flags <= {flags[7*FLAGS-1:0], flags_i};
+    flags_o <= image ? flags_i : flags_s;
     {group_d, group_c, group_b} <= {group_c, group_b, group_i};
   end
 
   // Constants of the operation.
   logic [PIXEL:0] ring;
+  logic narrowed, first_pass;
   logic [9:0] addend;
+  logic [8:0] over;
   logic [7:0] pad;
   logic [2:0] shift;
-  assign shift = op_i[21*32+:3];
-  assign pad = (mode == 2'd3 && flags_h[0]) ? op_i[22*32+8+:8] : op_i[22*32+:8];
+  assign narrowed = mode == 2'd2;
+  assign first_pass = mode == 2'd3 && !flags_s[0];
+  assign pad = (mode == 2'd3 && flags_s[0]) ? op_i[22*32+8+:8] : op_i[22*32+:8];
   always_ff @(posedge clk_i) begin
     ring <= {1'b0, op_i[6*32+:PIXEL]};
-    addend <= ((shift == 0) ? 10'd0 : (10'd1 << (shift - 1'b1)) - 10'd1) - (10'(op_i[21*32+3+:8]) << shift);
+    shift <= narrowed ? op_i[21*32+:3] : 3'd0;
+    addend <= !narrowed ? 10'd0 : ((shift == 0) ? 10'd0 : (10'd1 << (shift - 1'b1)) - 10'd1) - (10'(op_i[21*32+3+:8]) << shift);
+    for (int i = 0; i < 9; i = i + 1) over[i] <= i >= ACT_BITS + 32'(shift);
   end
 
   logic [TP*ADDRESS-1:0] address_e;
@@ -114,36 +116,45 @@ module read_path #(
 
     // Bytes and activations.
     logic [BANK_BITS-1:0] bank_f, bank_g;
-    logic half_f, half_g, half_h, inside_f, inside_g, inside_h;
-    logic [TK*8-1:0] bytes_h;
+    logic half_f, half_g, half_h, half_s, inside_f, inside_g, inside_h, inside_s;
+    logic [2:0] shift_s;
+    assign shift_s = ((pair && half_s) || first_pass) ? 3'(ACT_BITS) : shift;
     always_ff @(posedge clk_i) begin
       {bank_g, bank_f} <= {bank_f, bank_e[p*BANK_BITS+:BANK_BITS]};
-      {half_h, half_g, half_f} <= {half_g, half_f, half_e};
-      {inside_g, inside_f} <= {inside_f, inside_e[p]};
-      inside_h <= image ? used_i[p] : inside_g;
-      inside_o[p] <= inside_h;
-      bytes_h <= image ? patch_i[p*TK*8+:TK*8] : data_i[bank_g*TK*8+:TK*8];
+      {half_s, half_h, half_g, half_f} <= {half_h, half_g, half_f, half_e};
+      {inside_s, inside_h, inside_g, inside_f} <= {inside_h, inside_g, inside_f, inside_e[p]};
+      inside_o[p] <= inside_s;
     end
     for (genvar l = 0; l < TK; l++) begin : g_lane
-      logic [7:0] stored;
-      logic [ACT_BITS-1:0] narrowed, high_part, seen, act;
-      assign stored = bytes_h[l*8+:8];
+      logic [7:0] stored, whole;
+      logic [ACT_BITS-1:0] seen, act, unrolled;
+      for (genvar i = 0; i < 8; i++) begin : g_bit
+        logic [BANKS-1:0] column;
+        for (genvar b = 0; b < BANKS; b++) begin : g_from
+          assign column[b] = data_i[(b*TK+l)*8+i];
+        end
+        always_ff @(posedge clk_i) stored[i] <= column[bank_g];
+      end
       narrow #(.ACT_BITS(ACT_BITS)) narrowing (
-        .byte_i(stored), .shift_i(shift), .addend_i(addend), .low_i(op_i[21*32+11+:8]), .high_i(op_i[21*32+19+:8]), .act_o(narrowed)
+        .clk_i, .byte_i(stored), .clamp_i(narrowed), .round_i(shift), .tie_i(narrowed && shift != 0), .addend_i(addend),
+        .low_i(op_i[21*32+11+:ACT_BITS]), .high_i(op_i[21*32+19+:ACT_BITS]), .over_i(over), .shift_i(shift_s),
+        .padding_i(!inside_s), .pad_i(pad[ACT_BITS-1:0]), .whole_o(whole), .act_o(seen)
       );
-      assign high_part = ACT_BITS'(stored >> ACT_BITS);
-      assign seen = (mode == 2'd2) ? narrowed
-          : ((pair && half_h) || (mode == 2'd3 && !flags_h[0])) ? high_part : stored[ACT_BITS-1:0];
-      always_ff @(posedge clk_i) act <= inside_h ? seen : pad[ACT_BITS-1:0];
-      assign act_o[(p*TK+l)*ACT_BITS+:ACT_BITS] = act;
+      always_ff @(posedge clk_i) begin
+        if (image) act <= '0;
+        else act <= (ACT_BITS == 8 && first_pass && inside_s) ? '0 : seen;
+        if (!image) unrolled <= '0;
+        else unrolled <= patch_i[(p*TK+l)*ACT_BITS+:ACT_BITS];
+      end
+      assign act_o[(p*TK+l)*ACT_BITS+:ACT_BITS] = act | unrolled;
       assign byte_o[(p*TK+l)*8+:ACT_BITS] = act;
       if (ACT_BITS < 8) begin : g_rest
         // Only an average sees padding, and it has one position.
         logic [7-ACT_BITS:0] rest;
         always_ff @(posedge clk_i) begin
-          if (p == 0 && !inside_h) rest <= pad[7:ACT_BITS];
+          if (p == 0 && !inside_s) rest <= pad[7:ACT_BITS];
           else if (pair) rest <= '0;
-          else rest <= stored[7:ACT_BITS];
+          else rest <= whole[7:ACT_BITS];
         end
         assign byte_o[(p*TK+l)*8+ACT_BITS+:8-ACT_BITS] = rest;
       end

@@ -62,7 +62,6 @@ module write_back #(
   input  logic [BANKS*TK*8-1:0]    am_data_i,
   output logic                     am_data_valid_o,
   // port B
-  output logic                     enable_o,
   output logic [BANKS*TK-1:0]      write_o,
   output logic [BANKS*WORD-1:0]    address_o,
   output logic [BANKS*TK*8-1:0]    data_o,
@@ -72,7 +71,7 @@ module write_back #(
 );
   localparam int TARGET_EACH = 1 + 2 * BANK_BITS + ADDRESS;
   localparam int OPERAND = (ACC_BITS > SUM_BITS) ? ACC_BITS : SUM_BITS;
-  localparam int WIDE = 33, NARROW = 10;
+  localparam int WIDE = 33, NARROW = 9;
 
   logic pool, pair, residual, logits;
   logic [5:0] shift;
@@ -335,7 +334,7 @@ module write_back #(
       assign to_even = used[0] && even_lane == l;
       assign to_odd = used[1] && odd_lane == l;
       always_ff @(posedge clk_i) begin
-        write_o[b*TK+l] <= write ? hit && (to_even || to_odd) : serve && am_write_i;
+        write_o[b*TK+l] <= rst_i ? 1'b0 : write ? hit && (to_even || to_odd) : serve && am_write_i;
         data_o[(b*TK+l)*8+:8] <= !write ? am_data_i[(b*TK+l)*8+:8] : to_odd ? odd : even;
       end
     end
@@ -343,9 +342,8 @@ module write_back #(
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
-      {enable_o, answer, am_data_valid_o, finished_o, illegal_o} <= '0;
+      {answer, am_data_valid_o, finished_o, illegal_o} <= '0;
     end else begin
-      enable_o <= write || reads || serve;
       answer <= serve && !am_write_i;
       am_data_valid_o <= answer;
       finished_o <= write && write_end && write_last;
