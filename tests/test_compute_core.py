@@ -20,7 +20,8 @@ KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS
 
 
 def random_program(config: EngineConfig, rng: np.random.Generator, count: int = 6, kinds: str = "CMAIS") -> Program:
-    """As in `engine_programs`, with weights of 0 where a window has no bytes: there the image unit gives anything. Windows are not narrowed."""
+    """As in `engine_programs`, with weights of 0 where a window has no bytes: there the image unit gives anything. Windows are not narrowed, and
+    the least code of a narrowed tensor is 0 or 1."""
 
     class Builder(engine_programs._Builder):
         def _finish_conv(self, op: Conv, groups: int, steps: int) -> None:
@@ -29,6 +30,7 @@ def random_program(config: EngineConfig, rng: np.random.Generator, count: int = 
 
             if op.image and op.mode == Mode.NARROWED:
                 op = replace(op, mode=Mode.BYTE)
+            first = len(self.operations)
 
             def codes(*arguments: Any) -> np.ndarray:
                 found = random_codes(*arguments)
@@ -38,6 +40,7 @@ def random_program(config: EngineConfig, rng: np.random.Generator, count: int = 
             random_codes = engine_programs.random_codes
             with patch.object(engine_programs, "random_codes", codes):
                 super()._finish_conv(op, groups, steps)
+            self.operations[first:] = [replace(o, narrow_low=o.narrow_low & 1) for o in self.operations[first:]]
 
     return Builder(config, rng).program(count, kinds)
 

@@ -73,7 +73,7 @@ module read_path #(
   logic narrowed, first_pass;
   logic [9:0] addend;
   logic [8:0] over;
-  logic [7:0] pad;
+  logic [7:0] pad, ties;
   logic [2:0] shift;
   assign narrowed = mode == 2'd2;
   assign first_pass = mode == 2'd3 && !flags_s[0];
@@ -82,7 +82,8 @@ module read_path #(
     ring <= {1'b0, op_i[6*32+:PIXEL]};
     shift <= narrowed ? op_i[21*32+:3] : 3'd0;
     addend <= !narrowed ? 10'd0 : ((shift == 0) ? 10'd0 : (10'd1 << (shift - 1'b1)) - 10'd1) - (10'(op_i[21*32+3+:8]) << shift);
-    for (int i = 0; i < 9; i = i + 1) over[i] <= i >= ACT_BITS + 32'(shift);
+    ties <= (narrowed && shift != 0) ? 8'd1 << shift : 8'd0;
+    over <= narrowed ? ~({1'b0, op_i[21*32+19+:8]} << shift | ((9'd1 << shift) - 9'd1)) : 9'd0;
   end
 
   logic [TP*ADDRESS-1:0] address_e;
@@ -136,9 +137,9 @@ module read_path #(
         always_ff @(posedge clk_i) stored[i] <= column[bank_g];
       end
       narrow #(.ACT_BITS(ACT_BITS)) narrowing (
-        .clk_i, .byte_i(stored), .clamp_i(narrowed), .round_i(shift), .tie_i(narrowed && shift != 0), .addend_i(addend),
-        .low_i(op_i[21*32+11+:ACT_BITS]), .high_i(op_i[21*32+19+:ACT_BITS]), .over_i(over), .shift_i(shift_s),
-        .padding_i(!inside_s), .pad_i(pad[ACT_BITS-1:0]), .whole_o(whole), .act_o(seen)
+        .clk_i, .byte_i(stored), .clamp_i(narrowed), .ties_i(ties), .addend_i(addend), .least_i(narrowed && op_i[21*32+11]),
+        .most_i(op_i[21*32+19+:ACT_BITS]), .over_i(over), .shift_i(shift_s), .padding_i(!inside_s),
+        .pad_i(pad[ACT_BITS-1:0]), .whole_o(whole), .act_o(seen)
       );
       always_ff @(posedge clk_i) begin
         if (image) act <= '0;

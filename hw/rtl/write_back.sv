@@ -71,6 +71,7 @@ module write_back #(
 );
   localparam int TARGET_EACH = 1 + 2 * BANK_BITS + ADDRESS;
   localparam int OPERAND = (ACC_BITS > SUM_BITS) ? ACC_BITS : SUM_BITS;
+  localparam int LANE_BITS = $clog2(TK);
   localparam int WIDE = 33, NARROW = 9;
 
   logic pool, pair, residual, logits;
@@ -227,8 +228,8 @@ module write_back #(
   logic [TP*9-1:0] even_code_7, odd_code_7;
   for (genvar b = 0; b < BANKS; b++) begin : g_lanes
     for (genvar i = 0; i < 8; i++) begin : g_bit
-      logic [31:0] column;
-      for (genvar l = 0; l < 32; l++) begin : g_lane
+      logic [2**LANE_BITS-1:0] column;
+      for (genvar l = 0; l < 2**LANE_BITS; l++) begin : g_lane
         if (l < TK) begin : g_in
           assign column[l] = data_i[(b*TK+l)*8+i];
         end else begin : g_out
@@ -236,8 +237,8 @@ module write_back #(
         end
       end
       always_ff @(posedge clk_i) begin
-        even_lane_6[b*8+i] <= column[even_from_5];
-        odd_lane_6[b*8+i] <= column[odd_from_5];
+        even_lane_6[b*8+i] <= column[even_from_5[LANE_BITS-1:0]];
+        odd_lane_6[b*8+i] <= column[odd_from_5[LANE_BITS-1:0]];
       end
     end
   end
