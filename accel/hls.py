@@ -238,6 +238,15 @@ def headers() -> Path:
     )
 
 
+def missing() -> bool:
+    """Whether g++ or the headers are not there, so that nothing can be built."""
+    try:
+        headers()
+    except ToolMissing:
+        return True
+    return shutil.which("g++") is None
+
+
 def library(driver: str, compile_flags: Sequence[str] = COMPILE[1:]) -> Path:
     """The shared library of a driver, built unless it lies in the cache."""
     if shutil.which("g++") is None:

@@ -37,6 +37,7 @@ class Name(StrEnum):
     NAIVE = "naive"
     ONNXRUNTIME = "onnxruntime"
     QONNX = "qonnx"
+    HLS = "hls"  # a simulated engine: whoever has one hands over its opener
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,11 @@ def _unscaled(value: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
     return np.where(whole * scale == value, whole, codes)
 
 
+Opener = Callable[[Program], Backend]
+ENGINES = frozenset({Name.HLS})
+NO_ENGINES: Mapping[Name, Opener] = {}
+
+
 def with_outputs(data: bytes, tensors: list[str]) -> bytes:
     """An ONNX file with more outputs, so that values in its middle can be read."""
     import onnx
@@ -200,14 +206,18 @@ def with_outputs(data: bytes, tensors: list[str]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def open_backend(name: Name, program: Program, exports: Path) -> Backend:
+def open_backend(name: Name, program: Program, exports: Path, engines: Mapping[Name, Opener] = NO_ENGINES) -> Backend:
     """A backend by its name; ONNX files are taken from the folder `exports` if they are there, else made in memory."""
+    if name in engines:
+        return engines[name](program)
     makers: Mapping[Name, Callable[[], Backend]] = {
         Name.INTEGER: lambda: IntegerBackend(program),
         Name.NAIVE: lambda: NaiveBackend(program),
         Name.ONNXRUNTIME: lambda: _open_onnx(OnnxRuntime, "qdq", program, exports),
         Name.QONNX: lambda: _open_onnx(Qonnx, "qonnx", program, exports),
     }
+    if name not in makers:
+        raise ToolMissing(f"the backend {name.value} needs g++ and the ap_int headers: `make hw-tools` installs them")
     return makers[name]()
 
 
@@ -223,8 +233,10 @@ def _open_onnx(kind: type[OnnxBackend], form: str, program: Program, exports: Pa
     )
 
 
-def available(name: Name) -> bool:
-    """Whether the package that a backend needs is installed."""
+def available(name: Name, engines: Mapping[Name, Opener] = NO_ENGINES) -> bool:
+    """Whether the package that a backend needs is installed, or there is such an engine."""
+    if name in ENGINES:
+        return name in engines
     return name in (Name.INTEGER, Name.NAIVE) or importlib.util.find_spec(name.value) is not None
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import __version__
 from .errors import Interrupted, UsageError, printable
+
+if TYPE_CHECKING:
+    from .backends import Name, Opener
 
 app = typer.Typer(
     help="Turn a trained CNN into a network whose every row has its own number scheme.",
@@ -177,7 +180,8 @@ def evaluate(
 def verify(
     run: Run,
     backend: Annotated[
-        str | None, typer.Option(help="only these, with commas: naive,onnxruntime,qonnx; default: all that are there")
+        str | None,
+        typer.Option(help="only these, with commas: naive,onnxruntime,qonnx,hls; default: all that are there"),
     ] = None,
     val: Annotated[str | None, typer.Option(help="real images; default: those that the run was made with")] = None,
     images: Annotated[int, typer.Option(help="at most so many inputs; slower backends take fewer")] = 256,
@@ -195,12 +199,25 @@ def verify(
     _use_threads(threads)
     names = None if backend is None else [choice(Name, "--backend", part.strip()) for part in backend.split(",")]
     with Terminal(quiet) as terminal:
-        verdicts = verify_run(run, val, images, names, seed, terminal)
+        verdicts = verify_run(run, val, images, names, seed, terminal, _engines())
     if as_json:
         _print_json({"backends": [v.to_dict() for v in verdicts]})
     else:
         _print(verdicts_table(verdicts))
     check(verdicts)
+
+
+def _engines() -> dict[Name, Opener]:
+    """The simulated engines that can be built here."""
+    from accel.hls import missing
+
+    from .backends import Name
+
+    if missing():
+        return {}
+    from accel.engine.simulate import hls_backend
+
+    return {Name.HLS: hls_backend}
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .backends import Backend, IntegerBackend, Name, Outcome, all_names, available, open_backend
+from .backends import (
+    ENGINES,
+    NO_ENGINES,
+    Backend,
+    IntegerBackend,
+    Name,
+    Opener,
+    Outcome,
+    all_names,
+    available,
+    open_backend,
+)
 from .data import open_data
-from .errors import Mismatch, ModelError, ToolMissing, UsageError
+from .errors import DoesNotFit, Mismatch, ModelError, ToolMissing, UsageError
 from .graph import FloatArray, Graph, Node, Op
 from .integer import Executor
 from .lower import lower
@@ -81,6 +92,7 @@ def verify_run(
     names: Sequence[Name] | None = None,
     seed: int = 0,
     reporter: Reporter = Silent(),  # noqa: B008 (stateless)
+    engines: Mapping[Name, Opener] = NO_ENGINES,
 ) -> list[Verdict]:
     """Compare the backends on a RUN folder; all that are there, or those named, which then must be."""
     if not 0 <= seed < 2**63:
@@ -91,13 +103,22 @@ def verify_run(
         raise ModelError(
             f"{path} must hold one network: its {PROGRAM} is not what its {MODEL} gives; make the run again"
         )
-    chosen = [n for n in dict.fromkeys(names or all_names()) if n is not Name.INTEGER and (names or available(n))]
+    chosen = [
+        n for n in dict.fromkeys(names or all_names()) if n is not Name.INTEGER and (names or available(n, engines))
+    ]
     if not chosen:
         raise UsageError("--backend integer is the reference: name another to compare it with")
-    backends = [open_backend(n, program, run.path / EXPORTS) for n in chosen]
+    backends = []
+    for name in chosen:
+        try:
+            backends.append(open_backend(name, program, run.path / EXPORTS, engines))
+        except (ModelError, DoesNotFit) as error:
+            if names or name not in ENGINES:
+                raise
+            reporter.note(f"not compared on {name.value}: {error}")
     inputs = make_inputs(program, val or run.data(), run.preprocess(), images, seed, reporter)
     found = verify(program, inputs, backends, reporter)
-    missing = [] if names else [n for n in all_names() if not available(n)]
+    missing = [] if names else [n for n in all_names() if n.value not in {b.name for b in backends}]
     return found + [Verdict(n.value, 0, None, None, None, True) for n in missing]
 
 

@@ -42,7 +42,7 @@ HOMES = {
     "qonnx": {"backends"},
     "finn": set(),
     "pynq": set(),
-    "accel": set(),
+    "accel": {"commands"},  # lazily: the simulated engines
     "typer": {"commands"},
     "sklearn": {"assign", "data"},
 }

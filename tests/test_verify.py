@@ -9,6 +9,7 @@ import pytest
 from networks import random_model
 from test_cli import ilmpq
 
+from accel.hls import missing
 from ilmpq import backends
 from ilmpq.backends import NaiveBackend, Name, open_backend
 from ilmpq.errors import Mismatch, ModelError, ToolMissing, UsageError
@@ -48,13 +49,15 @@ def test_every_backend_passes_on_a_fresh_run_and_the_integers_are_exact(run):
     done = ilmpq("verify", run, "--images", 40, "--json", "-q")
     assert done.returncode == 0, done.stderr
     found = {entry.pop("name"): entry for entry in json.loads(done.stdout)["backends"]}
-    assert set(found) == {"integer", "naive", "onnxruntime", "qonnx"}
+    assert set(found) == {"integer", "naive", "onnxruntime", "qonnx", "hls"}
+    if missing():  # g++ or the headers
+        assert found.pop("hls")["exact"] is None
     for name, entry in found.items():
         assert set(entry) == {"images", "exact", "agreement_top1", "first_difference", "passed"}
         assert entry["images"] == 40
         assert entry["passed"]
         assert entry["agreement_top1"] >= 99
-        if name in ("integer", "naive"):
+        if name in ("integer", "naive", "hls"):
             assert entry["exact"]
             assert entry["first_difference"] is None
 
@@ -199,7 +202,7 @@ def test_a_network_without_real_images_is_exact_too(seed, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--backend", "fpga"), "--backend must be one of integer, naive, onnxruntime, qonnx, not 'fpga'"),
+        (("--backend", "fpga"), "--backend must be one of integer, naive, onnxruntime, qonnx, hls, not 'fpga'"),
         (("--images", 1), "--images must be at least 3 and at most 100,000, not 1"),
         (("--images", 10**20), "--images must be at least 3 and at most 100,000, not"),
         (("--seed", -1), "--seed must be from 0"),

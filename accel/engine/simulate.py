@@ -1,0 +1,100 @@
+"""Whole networks on simulated engines, as backends that `ilmpq verify` compares with the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ilmpq import naive
+from ilmpq.backends import Name, Outcome
+from ilmpq.graph import FloatArray
+from ilmpq.program import Program
+
+from .compile import compile_program
+from .config import EngineConfig
+from .hls_engine import HlsEngine
+from .points import small
+
+SECONDS = 30.0  # what a simulation may take for one comparison
+HLS_MACS = 5e9  # per second
+
+
+class Result(Protocol):
+    """What an engine leaves."""
+
+    @property
+    def output(self) -> bytes: ...
+
+    @property
+    def scratch(self) -> bytes: ...
+
+
+class Machine(Protocol):
+    """A simulated engine: descriptors, weight parts, input → memory afterwards, or an error."""
+
+    def run(
+        self,
+        program: Sequence[int],
+        weight_parts: Sequence[bytes],
+        scratch_size: int,
+        input_bytes: bytes,
+        output_size: int,
+    ) -> Result: ...
+
+
+class HlsMachine:
+    """The HLS engine; errors it reports are raised."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._engine = HlsEngine(config)
+
+    def run(
+        self,
+        program: Sequence[int],
+        weight_parts: Sequence[bytes],
+        scratch_size: int,
+        input_bytes: bytes,
+        output_size: int,
+    ) -> Result:
+        return self._engine.run(program, weight_parts, scratch_size, input_bytes, output_size).require()
+
+
+class EngineBackend:
+    """A program on a simulated engine, every tensor kept and compared."""
+
+    exact = True
+
+    def __init__(self, name: Name, program: Program, config: EngineConfig, machine: Machine, macs: float) -> None:
+        self.name, self.macs = name.value, macs
+        self._program, self._machine = program, machine
+        self._image = compile_program(program, config, keep_all=True)
+        self._parts = [part.tobytes() for part in self._image.weights]
+
+    def run(self, images: FloatArray) -> Outcome:
+        inputs = naive.input_codes(self._program, images)
+        every = [self._one(codes) for codes in inputs]
+        codes = {name: np.stack([found[name] for found, _ in every]) for name in every[0][0]}
+        logits = np.stack([output for _, output in every]).astype(np.float64) * self._program.logits_scale
+        return Outcome(codes, logits)
+
+    def _one(self, codes: NDArray[np.int64]) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
+        """Codes of every layer, and integer outputs, of one image."""
+        image, shapes = self._image, self._program.graph.shapes
+        given = image.encode_input(codes).tobytes()
+        result = self._machine.run(image.words, self._parts, image.scratch_bytes, given, image.output_bytes)
+        scratch = np.frombuffer(result.scratch, np.uint8)
+        kept = {
+            name: stored.decode(image.config, scratch, view).reshape(shapes[name])
+            for name, (stored, view) in image.kept.items()
+        }
+        output = image.decode_output(np.frombuffer(result.output, np.uint8))
+        return kept, output.reshape(shapes[self._program.graph.output.name])
+
+
+def hls_backend(program: Program, config: EngineConfig | None = None) -> EngineBackend:
+    """The HLS engine, a small one unless another is asked for."""
+    chosen = config or small(program)
+    return EngineBackend(Name.HLS, program, chosen, HlsMachine(chosen), SECONDS * HLS_MACS)
