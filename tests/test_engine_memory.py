@@ -398,7 +398,7 @@ def test_an_error_response_stops_the_engine(healthy: Work, port: int, code: int,
     recovered(healthy)
 
 
-@pytest.mark.parametrize("cycles", [1, 30, 100, 200, 333, 500, 777, 1000, 1500, 2000, 3000])
+@pytest.mark.parametrize("cycles", [1, 30, 100, 200, 333, 500, 777, *range(1000, 5200, 300)])
 def test_an_abort_at_any_time_leaves_it_ready(healthy: Work, cycles: int) -> None:
     engine = engine_of(SMALL)
     engine.reset_told(0.5)
@@ -410,6 +410,8 @@ def test_an_abort_at_any_time_leaves_it_ready(healthy: Work, cycles: int) -> Non
     assert (status & 7, status >> 8 & 0xFF, status >> 16) == (ERROR, 8, 0)
     assert engine.bus_idle
     assert not engine.violation
+    written = np.frombuffer(engine.result().output, np.uint8)
+    assert np.all((written == 0) | (written == np.frombuffer(healthy.input, np.uint8)))
     recovered(healthy)
 
 
