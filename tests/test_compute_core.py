@@ -9,11 +9,24 @@ import numpy as np
 import pytest
 from engine_programs import Program
 from networks import NIGHTLY
-from test_hls_engine import CONFIGURATIONS, given, reference
+from test_hls_engine import (
+    AVERAGE,
+    CONFIGURATIONS,
+    LOAD,
+    MAX,
+    PATCHES,
+    RESULT,
+    SLOT,
+    SMALL,
+    conv,
+    given,
+    reference,
+    weights,
+)
 
 from accel.engine.config import EngineConfig
-from accel.engine.descriptor import Conv, Image, Mode, Region
-from accel.engine.rtl_engine import RtlEngine, Timing
+from accel.engine.descriptor import Conv, Image, Mode, Operation, Region, checksum
+from accel.engine.rtl_engine import ERROR, RtlEngine, Timing
 
 PROGRAMS = 200 if NIGHTLY else 12
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}
@@ -63,3 +76,64 @@ def test_random_programs_leave_the_same_memories(name: str, kinds: str) -> None:
         assert found.output == machine.regions[Region.OUTPUT]
         assert found.scratch == machine.regions[Region.SCRATCH]
         assert found.counters["STEPS"] == machine.steps
+
+
+LONG = weights(groups=17, steps=68)  # more than the ring
+ODD_SLOTS = (replace(SLOT, even=replace(RESULT, row=8)), replace(SLOT, odd=replace(RESULT, lane=8)))
+REFUSED = [
+    conv(mode=4),
+    conv(positions_less_one=4),
+    conv(rows=0),
+    conv(width=0),
+    conv(kernel_x=0),
+    conv(kernel_y=3),
+    conv(dilation_y=0),
+    conv(stride_x=0),
+    conv(shift=63),
+    conv(logits=1, positions_less_one=1),
+    conv(logits=1, target_pair=1),
+    conv(source_ring=8, source_row=8),
+    conv(target_ring=8, target_row=8),
+    conv(residual=1, residual_stride_x=1),
+    conv(residual=1, residual_stride_x=1, residual_stride_y=1, residual_ring=4, residual_row=4),
+    conv(source_base=SMALL.am_depth - 3),
+    conv(target_base=SMALL.am_depth - 6),
+    conv(**PATCHES | {"mode": Mode.PAIR}),
+    conv(**PATCHES | {"position_outer": 0, "tiles": 2}),
+    *(conv(weights(slots=[slot])) for slot in ODD_SLOTS),
+    conv(LONG, source_stride=0, rows=1, columns=2),
+    conv(LONG, source_stride=0, rows=1, columns=1, mode=Mode.TWO_PASS),
+    conv(LONG, source_stride=0, rows=1, columns=1, position_outer=1),
+    replace(MAX, mode=Mode.NARROWED),
+    replace(MAX, logits=1),
+    replace(MAX, residual=1),
+    replace(MAX, positions_less_one=2),
+    replace(MAX, tiles=200),
+    replace(AVERAGE, positions_less_one=1),
+    replace(AVERAGE, target_pair=1),
+    replace(AVERAGE, target_group=100),
+]
+
+
+def beats_of(op: Operation) -> np.ndarray:
+    """The weight image that a refused convolution was made with."""
+    found = [LONG, weights(), *(weights(slots=[s]) for s in ODD_SLOTS)]
+    total = getattr(op, "weight_checksum", 0)
+    return next((b for b in found if checksum([int(w) for w in b.reshape(-1).view("<u4")]) == total), found[1])
+
+
+def test_what_is_illegal_is_error_4_and_the_engine_starts_again() -> None:
+    engine = RtlEngine(SMALL)
+    for op in REFUSED:
+        for each, error in ((op, 4), (conv(), 0)):
+            beats = beats_of(each)
+            program = engine_programs.assembled(SMALL, [LOAD, each])
+            found = engine.run(program, [beats[:, 0].tobytes()], 256, bytes(256), 256, most_cycles=20_000)
+            assert (found.error, bool(found.status & ERROR)) == (error, bool(error)), each
+
+
+def test_steps_of_one_position_tile_pass_through_a_ring_that_is_too_small() -> None:
+    beats = weights(groups=75, steps=300)
+    program = engine_programs.assembled(SMALL, [LOAD, conv(beats, source_stride=0, rows=1, columns=1)])
+    found = RtlEngine(SMALL).run(program, [beats[:, 0].tobytes()], 256, bytes(256), 256).require()
+    assert found.counters["STEPS"] == 300

@@ -216,7 +216,7 @@ module compute_core #(
     .even_o(pool_even), .odd_o(pool_odd), .overrun_o(overrun));
 
   write_back #(
-    .TK(TK), .TP(TP), .ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .AM_DEPTH(AM_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .ROW_BITS(ROW_BITS)
+    .TK(TK), .TP(TP), .ACC_BITS(ACC_BITS), .SUM_BITS(SUM_BITS), .AM_DEPTH(AM_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .ROWS(ALL_ROWS)
   ) writer (
     .clk_i, .rst_i, .op_i(op), .tile_push_i(tile_push), .tile_room_o(tile_room), .tile_free_i(tile_free), .tile_last_i(tile_last),
     .tile_positions_i(tile_positions), .tile_rows_i(tile_rows), .slots_i(slots), .slot_base_i(slot_base),

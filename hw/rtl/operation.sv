@@ -71,20 +71,27 @@ module operation #(
   assign low = $signed(words[24*32+:32]);
   assign high = $signed(words[25*32+:32]);
 
-  logic zero, wrong;
-  assign zero = words[9*32+:16] == 0 || words[9*32+16+:16] == 0 || words[26*32+:16] == 0
-      || (image ? words[26*32+16+:5] == 0 : words[7*32+:16] == 0 || words[7*32+16+:16] == 0 || words[8*32+:8] == 0 || words[8*32+8+:8] == 0);
-  assign wrong = zero || kind < CONV || kind > AVERAGE
-      || mode > (conv ? 3'd3 : 3'd1)
-      || (ACT_BITS != 4 && (mode == 3'd0 || pair))
-      || 32'(words[3*32+12+:4]) >= TP
+  // Sizes that must not be 0, combinations that there are not, rows outside their ring.
+  logic no_size, no_source, no_residual, no_mode, no_tile, no_row, wrong;
+  logic [3:0] most;
+  assign most = words[3*32+12+:4];
+  assign no_size = words[9*32+:16] == 0 || words[9*32+16+:16] == 0 || words[26*32+:16] == 0;
+  assign no_source = image ? words[26*32+16+:5] == 0
+      : words[7*32+:16] == 0 || words[7*32+16+:16] == 0 || words[8*32+:8] == 0 || words[8*32+8+:8] == 0
+      || words[8*32+16+:4] == 0 || words[8*32+20+:4] == 0 || words[8*32+24+:4] == 0 || words[8*32+28+:4] == 0;
+  assign no_residual = residual && (!conv || words[19*32+24+:4] == 0 || words[19*32+28+:4] == 0);
+  assign no_mode = mode > (conv ? 3'd3 : 3'd1) || (ACT_BITS != 4 && (mode == 3'd0 || pair))
       || (image && (!conv || (mode != 3'd1 && mode != 3'd3) || (!position_outer && words[26*32+:16] != 16'd1)))
-      || (!conv && (position_outer || residual))
-      || ((logits || kind == AVERAGE) && words[3*32+12+:4] != 0)
-      || (logits && pair)
-      || words[23*32+25+:6] == 6'd63
-      || (!logits && (low < -256 || high > 255)) || low > high
-      || (words[6*32+:24] >> (PIXEL - 1)) != 0 || (words[14*32+:24] >> (PIXEL - 1)) != 0 || (words[19*32+:24] >> (PIXEL - 1)) != 0;
+      || (!conv && position_outer) || (logits && (pair || kind == MAX)) || (kind == AVERAGE && pair);
+  assign no_tile = 32'(most) >= TP || ((logits || kind == AVERAGE) && most != 0) || (kind == MAX && ((most + 4'd1) & most) != 0);
+  assign no_row = outside(words[11*32+:24], words[6*32+:24]) || outside(words[15*32+:24], words[14*32+:24])
+      || (residual && outside(words[20*32+:24], words[19*32+:24]));
+  assign wrong = kind < CONV || kind > AVERAGE || no_size || no_source || no_residual || no_mode || no_tile || no_row
+      || words[23*32+25+:6] == 6'd63 || (!logits && (low < -256 || high > 255)) || low > high;
+
+  function automatic logic outside(input logic [23:0] row, input logic [23:0] ring);
+    outside = ring != 0 && (row >= ring || (ring >> (PIXEL - 1)) != 0);
+  endfunction
 
   always_ff @(posedge clk_i) begin
     step_y_less_o <= less_ring(step_y_o, words[6*32+:24]);
@@ -105,7 +112,6 @@ module operation #(
         words[25*32+:32] <= 32'd255;
         words[27*32+:20] <= 20'd1;
         words[28*32+:32] <= 32'd0;
-        words[3*32+10] <= 1'b0;
       end
     end
   end

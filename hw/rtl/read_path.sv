@@ -70,7 +70,7 @@ module read_path #(
 
   // Constants of the operation.
   logic [PIXEL:0] ring;
-  logic narrowed, first_pass;
+  logic narrowed, first_pass, from_memory, from_patch;  // the last two are registers, as they reset registers
   logic [9:0] addend;
   logic [8:0] over;
   logic [7:0] pad, ties;
@@ -80,6 +80,7 @@ module read_path #(
   assign pad = (mode == 2'd3 && flags_s[0]) ? op_i[22*32+8+:8] : op_i[22*32+:8];
   always_ff @(posedge clk_i) begin
     ring <= {1'b0, op_i[6*32+:PIXEL]};
+    {from_memory, from_patch} <= {!image, image};
     shift <= narrowed ? op_i[21*32+:3] : 3'd0;
     addend <= !narrowed ? 10'd0 : ((shift == 0) ? 10'd0 : (10'd1 << (shift - 1'b1)) - 10'd1) - (10'(op_i[21*32+3+:8]) << shift);
     ties <= (narrowed && shift != 0) ? 8'd1 << shift : 8'd0;
@@ -142,9 +143,9 @@ module read_path #(
         .pad_i(pad[ACT_BITS-1:0]), .whole_o(whole), .act_o(seen)
       );
       always_ff @(posedge clk_i) begin
-        if (image) act <= '0;
+        if (from_patch) act <= '0;
         else act <= (ACT_BITS == 8 && first_pass && inside_s) ? '0 : seen;
-        if (!image) unrolled <= '0;
+        if (from_memory) unrolled <= '0;
         else unrolled <= patch_i[(p*TK+l)*ACT_BITS+:ACT_BITS];
       end
       assign act_o[(p*TK+l)*ACT_BITS+:ACT_BITS] = act | unrolled;

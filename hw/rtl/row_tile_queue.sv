@@ -116,7 +116,8 @@ module row_tile_queue #(
                 at <= at + 1'b1;
                 slot_next <= slot_next + TABLE'(header[15:0]);
                 ring_next <= ring_next + RING'(header[63:48]);
-                illegal_o <= header[15:0] == 0 || header[15:0] > 16'd255 || header[63:48] == 0 || header[47:32] == 0 || header[47:42] != 0;
+                illegal_o <= header[15:0] == 0 || header[15:0] > 16'd255 || header[63:48] == 0 || header[47:32] == 0 || header[47:42] != 0
+                    || (outer && header[63:48] > 16'(2**(RING-1)) - 16'(RING'(ring_next - ring_first)));
               end
             end
           2'd1: state <= 2'd2;

@@ -84,7 +84,8 @@ module step_sequencer #(
   logic running, busy, fresh, positions_last, rows_last;
   logic [9:0] groups;
   logic [ADDRESS-1:0] source;
-  logic [RING-1:0] ring_base, steps_low;
+  logic [RING-1:0] ring_base;
+  logic [15:0] step, steps;  // of a pass
   logic [9:0] group;
   logic [7:0] kx, ky;
   logic group_last, kx_last, ky_last, pass_last, step_last, moved;
@@ -148,10 +149,10 @@ module step_sequencer #(
       end
       if (need_rows) begin
         groups <= image ? 10'(op_i[26*32+16+:5]) : groups_i;
-        {source, ring_base, steps_low} <= {source_i, ring_base_i, RING'(steps_i)};
+        {source, ring_base, steps} <= {source_i, ring_base_i, steps_i};
         rows_last <= rows_last_i;
       end
-      {group, kx, ky, second_o, shift_o, moved} <= '0;
+      {step, group, kx, ky, second_o, shift_o, moved} <= '0;
       {offset_x_o, offset_y_o, offset_row_o} <= '0;
       group_o <= source_now;
       ring_o <= ring_now;
@@ -159,6 +160,7 @@ module step_sequencer #(
       moved <= 1'b1;
       shift_o <= 1'b0;
       ring_o <= ring_o + 1'b1;
+      step <= step + 1'b1;
       group <= group + 1'b1;
       group_o <= group_o + op_i[4*32+16+:ADDRESS];
       if (group_last) begin
@@ -178,6 +180,7 @@ module step_sequencer #(
             second_o <= 1'b1;
             shift_o <= 1'b1;
             ring_o <= ring_base;
+            step <= '0;
           end
         end
       end
@@ -185,7 +188,9 @@ module step_sequencer #(
   end
 
   always_ff @(posedge clk_i) begin
-    illegal_o <= issue_o && !pool && group_last && kx_last && ky_last && RING'(ring_o + 1'b1 - ring_base) != steps_low;
+    // A row tile's steps are those of the kernel, and fit in the ring unless they pass through once.
+    illegal_o <= (issue_o && !pool && group_last && kx_last && ky_last && 16'(step + 1'b1) != steps) || (busy && !pool && step == steps)
+        || (load && need_rows && !pool && steps_i > 16'(2**(RING-1)) && (outer || two_pass || !next_positions_last));
     if (rst_i) begin
       running <= 1'b0;
       busy <= 1'b0;

@@ -11,8 +11,9 @@ module write_back #(
   parameter int SUM_BITS = 18,
   parameter int AM_DEPTH = 5120,
   parameter int TABLE_DEPTH = 128,
-  // bits of half a row's number
-  parameter int ROW_BITS = 4,
+  // rows of all arrays, even
+  parameter int ROWS = 32,
+  localparam int ROW_BITS = (ROWS > 2) ? $clog2(ROWS / 2) : 1,
   localparam int PIXEL = engine_pkg::pixel_bits(AM_DEPTH, TP),
   localparam int ADDRESS = engine_pkg::address_bits(AM_DEPTH),
   localparam int WORD = $clog2(AM_DEPTH),
@@ -170,8 +171,12 @@ module write_back #(
     {odd_from_2, even_from_2, from_group} <= places[29:10];
   end
 
+  // A slot names rows and lanes that there are.
+  logic no_place;
+  assign no_place = go_1 && !pool && ((even_slot[57] && (32'(even_slot[56:52]) >= ROWS / 2 || 32'(even_slot[63:59]) >= TK))
+      || (odd_slot[57] && (32'(odd_slot[56:52]) >= ROWS / 2 || 32'(odd_slot[63:59]) >= TK)));
+
   // What a slot needs further on travels with it.
-  localparam int TRAVEL = 2 + 40 + 2;  // adds, factors, used: to 6
   logic [4*42-1:0] factors;            // stages 3 to 6: {adds, odd factor, even factor}
   logic [ADDRESS-1:0] to_product, from_product, to_base_4;
   logic [BANKS*ADDRESS-1:0] from_words;
@@ -348,7 +353,7 @@ module write_back #(
       answer <= serve && !am_write_i;
       am_data_valid_o <= answer;
       finished_o <= write && write_end && write_last;
-      illegal_o <= (write && |illegal_write) || (serve && am_address_i >= 16'(AM_DEPTH)) || (write && reads);
+      illegal_o <= (write && |illegal_write) || (serve && am_address_i >= 16'(AM_DEPTH)) || (write && reads) || no_place;
     end
   end
 endmodule
