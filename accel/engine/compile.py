@@ -12,7 +12,8 @@ Whatever the engine cannot run is refused here, by name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import gcd
 
@@ -27,7 +28,7 @@ from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store, he
 from .image import EngineImage, Pixels, Stored, group_words
 from .layout import Access, Layout, layouts, positions_per_tile
 from .memory import Plan, in_place, place, spans
-from .network import Layer, Network, Tensor, View, network_of
+from .network import Layer, Network, Step, Tensor, Transfer, View, network_of
 from .order import Order, Range
 from .schedule import Band, Stuck, clusters, rows_read, schedule, views
 from .weights import LayerWeights, image_steps, layer_weights, plain_steps
@@ -80,25 +81,28 @@ class _Compiler:
         self.tensors = self._tensors()
         self.image_layer = self._image_layer()
         self.layouts = {name: self._layout(tensor) for name, tensor in self.tensors.items()}
-        for layer in self.layers:
+        for layer in self.network.layers:
             tensor = layer.target.tensor
             if self.layouts[tensor.name].pair and self._positions(layer) < 2:
                 self.unpaired.add(tensor.name)
                 self.layouts[tensor.name] = self._layout(tensor)
         self.plan, self.bands = self._plan()
-        self.homes = {n: self._home(n) for n in self.plan.bases} if self.keep_all else {}
-        self._load_input()
+        self.homes = {n: self._home(n) for n in self.plan.bases if "@" not in n} if self.keep_all else {}
+        if self.image_layer is not None:
+            self._unroll(self.image_layer)
         self.layer_weights: dict[str, tuple[LayerWeights, int]] = {}
-        finished = {}
+        finished: dict[str, int] = {}
         for band in self.bands:
-            layer = self.layers[band.layer]
-            self._band(layer, band)
-            finished[layer.name] = len(self.order)
+            step = self.steps[band.layer]
+            if isinstance(step, Transfer):
+                self._transfer(step, band)
+                continue
+            self._band(step, band)
+            finished[step.name] = len(self.order)
             if self.keep_all:
-                self._keep(layer, band)
+                self._keep(step, band)
         output = self.network.output
         stored = Stored(output.tensor, self.layouts[output.tensor.name], 0)
-        self._copy_out(output.tensor, Region.OUTPUT, 0, 0, output.tensor.height)
         descriptors = self.order.descriptors()
         words = header(self.config.geometry_id, descriptors) + [w for d in descriptors for w in d]
         ports = np.concatenate(self.weights) if self.weights else np.zeros((0, self.config.weight_ports), np.uint64)
@@ -153,11 +157,14 @@ class _Compiler:
         )
         return first if possible else None
 
+    def _unrolled(self, layer: Layer) -> bool:
+        return self.image_layer is not None and layer.name == self.image_layer.name
+
     def _mode(self, layer: Layer) -> Mode:
         """How a layer reads its source."""
         a, source = self.config.geometry.act_bits, layer.source.tensor
         if not layer.node.weighted:
-            return Mode.PAIR if self._pairs(source) else Mode.BYTE
+            return Mode.PAIR if self.layouts[source.name].pair else Mode.BYTE
         matrix = self.program.matrices[layer.name]
         if matrix.input_bits < source.bits:
             if matrix.input_bits > a:
@@ -169,18 +176,18 @@ class _Compiler:
             raise ModelError(f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {a} bits")
         if source.bits > a:
             return Mode.TWO_PASS
-        return Mode.PAIR if self._pairs(source) else Mode.BYTE
+        return Mode.PAIR if self.layouts[source.name].pair else Mode.BYTE
 
     def _pairs(self, tensor: Tensor) -> bool:
         """Whether two codes share a byte; an average writes single ones."""
-        averages = any(x.target.tensor is tensor and x.node.op is Op.AVG_POOL for x in self.layers)
+        averages = any(x.target.tensor is tensor and x.node.op is Op.AVG_POOL for x in self.network.layers)
         narrow = tensor.bits <= PAIR_BITS == self.config.geometry.act_bits
         return narrow and not averages and tensor.name not in self.unpaired
 
     def _layout(self, tensor: Tensor) -> Layout:
         """The most compact layout that costs the layers around the tensor the fewest cycles."""
         height, width = tensor.height, tensor.width
-        accesses = [access for layer in self.layers for access in self._accesses(layer, tensor)]
+        accesses = [access for layer in self.network.layers for access in self._accesses(layer, tensor)]
         if tensor.logits:
             return Layout(height, width, width)
         strides = [a.stride[1] for a in accesses if not a.writes]
@@ -216,7 +223,7 @@ class _Compiler:
         size = (last - first, layer.target.tensor.width)
         found = []
         one_by_one = layer.node.op is Op.AVG_POOL
-        if layer.source.tensor is tensor and layer is not self.image_layer and not one_by_one:
+        if layer.source.tensor is tensor and not self._unrolled(layer) and not one_by_one:
             taps = tuple(
                 (ky * w.dilation[0] - w.pad[0], kx * w.dilation[1] - w.pad[1])
                 for ky in range(w.kernel[0])
@@ -246,45 +253,110 @@ class _Compiler:
     # Where it lies, and when
 
     def _plan(self) -> tuple[Plan, list[Band]]:
-        """Everything whole if that fits, else the largest tensors in rings, in bands as high as fit."""
+        """Everything whole if that fits; else the largest tensors in rings, in bands as high as fit; else some outside."""
         rings: set[str] = set()
-        plan: Plan | list[str]
-        fixed = {self.network.input.name, self.network.output.tensor.name}
+        spilled: set[str] = set()
         while True:
-            for spread in (32, 16, 8, 4, 2, 1) if rings else (1,):
-                plan, bands = self._try(rings, spread)
-                if isinstance(plan, Plan):
-                    return plan, bands
-            assert isinstance(plan, list)
-            candidates = [n for n in plan if n not in rings and n not in fixed]
-            if not candidates:
+            self._place_outside(spilled)
+            plan, bands = self._try(rings, 1)
+            if isinstance(plan, Plan):
+                return self._widened(rings) if rings else (plan, bands)
+            candidates = [n for n in plan if n not in rings and not self.tensors[n].logits]
+            if candidates:
+                rings.add(candidates[0])
+                continue
+            worst = max((n for n in rings if n in self.spillable - spilled), key=self._whole_words, default=None)
+            if worst is None:
                 sizes = self._sizes(self.rings)
                 raise DoesNotFit(
                     f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
                     f"{self.config.am_depth:,}, beside what must be there at the same time"
                 )
-            rings.add(candidates[0])
+            spilled.add(worst)
+            rings = set()
+
+    def _widened(self, rings: set[str]) -> tuple[Plan, list[Band]]:
+        """The highest bands that fit, where low ones do: fewer operations, and weights are fetched less often."""
+        for spread in (32, 16, 8, 4, 2, 1):
+            plan, bands = self._try(rings, spread)
+            if isinstance(plan, Plan):
+                return plan, bands
+        raise AssertionError("bands of one row must fit again")
+
+    def _whole_words(self, name: str) -> int:
+        tensor = self.tensors[name]
+        return tensor.groups * group_words(tensor, self.layouts[name], self.config.banks)
+
+    def _place_outside(self, spilled: set[str]) -> None:
+        """The steps: layers, and transfers of input, output and of what is spilled between its writers and its readers."""
+        self.outside: dict[str, tuple[Region, Stored]] = {}
+        self.tensors = {n: t for n, t in self.tensors.items() if "@" not in n}
+        layers = self.network.layers
+        steps: list[Step] = []
+        inside: dict[str, Tensor] = {}  # what readers of a tensor read from now on
+        if self.image_layer is None:
+            source = self.network.input
+            inside[source.name] = self._transfer_of(steps, source, Region.INPUT, 0, loads=True)
+        last_writer = {layer.target.tensor.name: i for i, layer in enumerate(layers)}
+        for i, layer in enumerate(layers):
+            name = layer.target.tensor.name
+            steps.append(_reading(layer, inside))
+            if name in spilled and last_writer[name] == i:
+                offset = self.scratch_used(spilled, name)
+                self._transfer_of(steps, layer.target.tensor, Region.SCRATCH, offset, loads=False)
+                inside[name] = self._transfer_of(steps, layer.target.tensor, Region.SCRATCH, offset, loads=True)
+        output = self.network.output.tensor
+        self._transfer_of(steps, inside.get(output.name, output), Region.OUTPUT, 0, loads=False)
+        self.steps = steps
+        self.spillable = set(last_writer) - {output.name}
+        self.scratch = self.scratch_used(spilled, None)
+
+    def scratch_used(self, spilled: set[str], name: str | None) -> int:
+        """Bytes of scratch before a spilled tensor, or of all."""
+        total = 0
+        for each in sorted(spilled):
+            if each == name:
+                break
+            total += self._whole_words(each) * self.config.word_bytes
+        return total
+
+    def _transfer_of(self, steps: list[Step], tensor: Tensor, region: Region, offset: int, loads: bool) -> Tensor:
+        """Append a transfer; the tensor that comes out of it."""
+        twin = replace(tensor, name=f"{tensor.name}@{'loaded' if loads else region.name.lower()}")
+        self.layouts[twin.name] = self.layouts[tensor.name]
+        stored = Stored(tensor, self.layouts[tensor.name], offset)
+        places = np.zeros(0, np.int64)
+        if loads:
+            outer = replace(tensor, name=f"{tensor.name}@{region.name.lower()}")
+            self.outside[outer.name] = (region, stored)
+            self.layouts[outer.name] = self.layouts[tensor.name]
+            self.tensors[twin.name] = twin
+            steps.append(Transfer(f"load {tensor.name}", View(outer, places), View(twin, places), loads=True))
+        else:
+            self.outside[twin.name] = (region, stored)
+            steps.append(Transfer(f"store {tensor.name}", View(tensor, places), View(twin, places), loads=False))
+        return twin
 
     def _try(self, rings: set[str], spread: int) -> tuple[Plan | list[str], list[Band]]:
         """A plan with these rings, or what does not fit, and the bands."""
         rows: dict[str, int] = {}
-        for members in clusters(self.layers, rings):
-            smallest = min(self.layers[i].target.tensor.height for i in members)
-            written = {self.layers[i].target.tensor.name for i in members} & rings
+        for members in clusters(self.steps, rings):
+            smallest = min(self.steps[i].target.tensor.height for i in members)
+            written = {self.steps[i].target.tensor.name for i in members} & rings
             rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
         while True:
             try:
-                bands = schedule(self.layers, rows, self._steps(), spread)
+                bands = schedule(self.steps, rows, self._starts(), spread)
                 break
             except Stuck as stuck:
                 for name in stuck.full:
                     rows[name] += self._ring_unit(name)
                 if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
                     raise DoesNotFit(f"{stuck.full[0]} cannot be computed in bands of rows") from None
-        groups = clusters(self.layers, rows)
-        alive = spans(self.layers, groups)
-        shared = in_place(self.layers, groups, alive, self.layouts)
+        groups = clusters(self.steps, rows)
+        alive = spans(self.steps, groups)
         sizes = self._sizes(rows)
+        shared = {a: b for a, b in in_place(self.steps, groups, alive, self.layouts).items() if {a, b} <= sizes.keys()}
         self.rings = rows
         return place(sizes, alive, shared, self.config.am_depth), bands
 
@@ -293,7 +365,7 @@ class _Compiler:
         return {
             n: t.groups * self._group_words(t, rings.get(n, 0))
             for n, t in self.tensors.items()
-            if not (self.image_layer and t is self.network.input)
+            if t is not self.network.input
         }
 
     def _group_words(self, tensor: Tensor, rows: int) -> int:
@@ -315,12 +387,9 @@ class _Compiler:
         rows = max(spans_, default=1) + spread * tensor.height // smallest
         return -(-min(rows, tensor.height) // unit) * unit
 
-    def _steps(self) -> dict[int, int]:
-        """Bands start where a tile of whole bytes starts."""
-        return {
-            i: self._ring_unit(x.target.tensor.name) if x.target.tensor.name in self.layouts else 1
-            for i, x in enumerate(self.layers)
-        }
+    def _starts(self) -> dict[int, int]:
+        """Bands start where a tile of whole bytes, or a transfer of whole words, starts."""
+        return {i: self._ring_unit(x.target.tensor.name) for i, x in enumerate(self.steps)}
 
     def _home(self, name: str) -> Stored:
         """A place in scratch."""
@@ -339,17 +408,9 @@ class _Compiler:
 
     # Operations
 
-    def _load_input(self) -> None:
-        source = self.network.input
-        if self.image_layer is None:
-            words = source.groups * self._held(source).stride
-            self.order.add(
-                Load(region=Region.INPUT, am_base=self._held(source).base, words_per_run=words, runs=1),
-                writes=[self._range(source, (0, source.height))],
-            )
-            return
-        layer = self.image_layer
-        w, channels = layer.window, len(layer.source.places)
+    def _unroll(self, layer: Layer) -> None:
+        """The image unit gives the windows of the whole network's first layer."""
+        source, w, channels = self.network.input, layer.window, len(layer.source.places)
         self.order.add(
             Image(
                 region=Region.INPUT,
@@ -369,38 +430,45 @@ class _Compiler:
             )
         )
 
-    def _copy_out(self, tensor: Tensor, region: Region, offset: int, first: int, last: int) -> None:
-        """Store the words that hold rows [first, last): of every group, in one or two runs if they lie in a ring."""
+    def _transfer(self, step: Transfer, band: Band) -> None:
+        inner, outer = (step.target, step.source) if step.loads else (step.source, step.target)
+        region, stored = self.outside[outer.tensor.name]
+        self._copy(inner.tensor, region, stored.offset, (band.first, band.last), step.loads)
+
+    def _copy(self, tensor: Tensor, region: Region, offset: int, rows: tuple[int, int], loads: bool) -> None:
+        """Copy the words that hold some rows: of every group, in one or two runs if they lie in a ring."""
         held, size = self._held(tensor), self.config.word_bytes
         whole = group_words(tensor, held.layout, self.config.banks)
         per_word = held.layout.per_word(self.config.banks)
-        at, end = first * held.layout.pitch // per_word, -(-last * held.layout.pitch // per_word)
-        if tensor.logits or (first == 0 and last == tensor.height and not held.rows):
+        at, end = rows[0] * held.layout.pitch // per_word, -(-rows[1] * held.layout.pitch // per_word)
+        if tensor.logits or (rows == (0, tensor.height) and not held.rows):
             at, end = 0, whole
+        inner = [self._range(tensor, rows)]
         while at < end:
             place = at % held.stride if held.rows else at
             count = min(end - at, held.stride - place)
             start = offset + at * size
-            self.order.add(
-                Store(
-                    region=region,
-                    offset=start,
-                    am_base=held.base + place,
-                    am_stride=held.stride,
-                    words_per_run=count,
-                    runs=tensor.groups,
-                    stride=whole * size,
-                ),
-                reads=[self._range(tensor, (first, last))],
-                writes=[Range(region.name, start, start + ((tensor.groups - 1) * whole + count) * size)],
-            )
+            outer = [Range(region.name, start, start + ((tensor.groups - 1) * whole + count) * size)]
+            fields = {
+                "region": region,
+                "offset": start,
+                "am_base": held.base + place,
+                "am_stride": held.stride,
+                "words_per_run": count,
+                "runs": tensor.groups,
+                "stride": whole * size,
+            }
+            if loads:
+                self.order.add(Load(**fields), reads=outer, writes=inner)
+            else:
+                self.order.add(Store(**fields), reads=inner, writes=outer)
             at += count
 
     def _keep(self, layer: Layer, band: Band) -> None:
         """Store what a layer wrote; a concatenation again after each of its members."""
         tensor = layer.target.tensor
         stored = self.homes[tensor.name]
-        self._copy_out(tensor, Region.SCRATCH, stored.offset, band.first, band.last)
+        self._copy(tensor, Region.SCRATCH, stored.offset, (band.first, band.last), loads=False)
         self.kept[layer.name] = (stored, layer.target)
 
     def _band(self, layer: Layer, band: Band) -> None:
@@ -446,7 +514,7 @@ class _Compiler:
             "logits": target.logits,
             "target_offset": target.offset,
         }
-        if layer is not self.image_layer:
+        if not self._unrolled(layer):
             of = self._held(source)
             fields |= {
                 "source_split": of.layout.split,
@@ -481,7 +549,7 @@ class _Compiler:
             raise ModelError(f"{layer.name} is larger than the engine's counters")
 
     def _conv(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
-        outer = layer is self.image_layer
+        outer = self._unrolled(layer)
         mode = Mode.TWO_PASS if outer and self.config.geometry.act_bits < WIDE else self._mode(layer)
         positions = self._positions(layer, band)
         fields = self._common(layer, band, mode, positions) | self._reading(layer, mode)
@@ -535,7 +603,7 @@ class _Compiler:
     def _weights(self, layer: Layer, mode: Mode, fields: dict[str, int]) -> LayerWeights:
         matrix, arithmetic = self.program.matrices[layer.name], self.program.arithmetic[layer.name]
         tk, source = self.config.geometry.tk, layer.source.tensor
-        steps = image_steps if layer is self.image_layer else plain_steps
+        steps = image_steps if self._unrolled(layer) else plain_steps
         offset = fields["pad_code"] if mode is not Mode.TWO_PASS else source.offset
         bound = self.program.sum_bound(layer.name) + np.abs(matrix.bias.astype(np.int64))
         if bound.max(initial=0) >= 1 << (self.config.geometry.acc_bits - 1):
@@ -605,6 +673,16 @@ class _Compiler:
             "target_row": to.row(top),
             "target_x": left,
         }
+
+
+def _reading(layer: Layer, inside: Mapping[str, Tensor]) -> Layer:
+    """A layer that reads tensors where they are now."""
+
+    def moved(view: View) -> View:
+        return replace(view, tensor=inside[view.tensor.name]) if view.tensor.name in inside else view
+
+    residual = layer.residual and moved(layer.residual)
+    return replace(layer, source=moved(layer.source), residual=residual)
 
 
 def _runs(matrix: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> list[tuple[int, int]]:

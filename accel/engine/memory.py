@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .layout import Layout
-from .network import Layer
+from .network import Step, Transfer
 from .schedule import views
 
 
@@ -32,7 +32,7 @@ class Plan:
     sizes: dict[str, int] = field(default_factory=dict)
 
 
-def spans(layers: Sequence[Layer], groups: Sequence[range]) -> dict[str, Span]:
+def spans(layers: Sequence[Step], groups: Sequence[range]) -> dict[str, Span]:
     """The clusters during which each tensor is alive."""
     found: dict[str, list[int]] = {}
     for time, members in enumerate(groups):
@@ -43,13 +43,13 @@ def spans(layers: Sequence[Layer], groups: Sequence[range]) -> dict[str, Span]:
 
 
 def in_place(
-    layers: Sequence[Layer], groups: Sequence[range], alive: Mapping[str, Span], layouts: Mapping[str, Layout]
+    layers: Sequence[Step], groups: Sequence[range], alive: Mapping[str, Span], layouts: Mapping[str, Layout]
 ) -> dict[str, str]:
     """Residual sums, of layers that run alone, that may take their operand's place: target → operand."""
     found: dict[str, str] = {}
     for index, members in enumerate(groups):
         layer = layers[members[0]]
-        if layer.residual is None or len(members) > 1:
+        if isinstance(layer, Transfer) or layer.residual is None or len(members) > 1:
             continue
         target, operand = layer.target, layer.residual
         same = (

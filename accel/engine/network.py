@@ -70,6 +70,22 @@ class Layer:
         return self.node.name
 
 
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """Rows of a tensor to or from a memory region: source and target are one tensor inside and outside the engine."""
+
+    name: str
+    source: View
+    target: View
+    loads: bool
+
+    window = Window((1, 1))
+    residual = None
+
+
+Step = Layer | Transfer
+
+
 @dataclass(frozen=True)
 class Network:
     """Layers in order, and the views of all nodes by name."""

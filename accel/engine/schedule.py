@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from .network import Layer, View
+from .network import Step, Transfer, View
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Stuck(Exception):
     full: tuple[str, ...]
 
 
-def clusters(layers: Sequence[Layer], rings: Iterable[str]) -> list[range]:
+def clusters(layers: Sequence[Step], rings: Iterable[str]) -> list[range]:
     """Consecutive layers that run interleaved."""
     joined = [False] * len(layers)  # whether a layer runs with the one before it
     for name in rings:
@@ -43,12 +43,12 @@ def clusters(layers: Sequence[Layer], rings: Iterable[str]) -> list[range]:
     return found
 
 
-def views(layer: Layer) -> list[View]:
+def views(layer: Step) -> list[View]:
     """What a layer touches."""
     return [v for v in (layer.source, layer.target, layer.residual) if v is not None]
 
 
-def rows_read(layer: Layer, view: View, first: int, last: int) -> tuple[int, int]:
+def rows_read(layer: Step, view: View, first: int, last: int) -> tuple[int, int]:
     """The rows of a source or residual that outputs [first, last) take."""
     height = view.tensor.height
     if view is layer.residual:
@@ -64,7 +64,7 @@ class _Cluster:
     """The progress of some layers."""
 
     def __init__(
-        self, layers: Sequence[Layer], members: range, rings: Mapping[str, int], step: Mapping[int, int]
+        self, layers: Sequence[Step], members: range, rings: Mapping[str, int], step: Mapping[int, int]
     ) -> None:
         self.layers, self.members, self.rings, self.step = layers, members, rings, step
         self.done = dict.fromkeys(members, 0)
@@ -98,7 +98,8 @@ class _Cluster:
         most = height - done
         name = layer.target.tensor.name
         if name in self.rings:
-            most = min(most, self.needed_from(name) + self.rings[name] - done)
+            spare = self.step.get(i, 1) - 1 if isinstance(layer, Transfer) else 0  # it fills whole words
+            most = min(most, self.needed_from(name) + self.rings[name] - done - spare)
         sources = [v for v in (layer.source, layer.residual) if v is not None]
         while most > 0 and any(
             rows_read(layer, v, done, done + most)[1] > self.available(v.tensor.name, v.tensor.height) for v in sources
@@ -123,7 +124,7 @@ class _Cluster:
         return found
 
 
-def schedule(layers: Sequence[Layer], rings: Mapping[str, int], step: Mapping[int, int], spread: int) -> list[Band]:
+def schedule(layers: Sequence[Step], rings: Mapping[str, int], step: Mapping[int, int], spread: int) -> list[Band]:
     """All bands in order. `step`: rows by which a layer's bands must start; `spread`: how many rows of the cluster's
     smallest output are wanted at a time."""
     found = []
