@@ -150,6 +150,11 @@ def _checksum(module: Module) -> str:
     return digest.hexdigest()[:24]
 
 
+def available() -> bool:
+    """Whether modules can be simulated here."""
+    return shutil.which("verilator") is not None and shutil.which("g++") is not None
+
+
 def version() -> str:
     """Verilator's own words."""
     program = shutil.which("verilator")

@@ -181,7 +181,9 @@ def verify(
     run: Run,
     backend: Annotated[
         str | None,
-        typer.Option(help="only these, with commas: naive,onnxruntime,qonnx,hls; default: all that are there"),
+        typer.Option(
+            help="only these, with commas: naive,onnxruntime,qonnx,hls,rtl; default: all that are there but rtl"
+        ),
     ] = None,
     val: Annotated[str | None, typer.Option(help="real images; default: those that the run was made with")] = None,
     images: Annotated[int, typer.Option(help="at most so many inputs; slower backends take fewer")] = 256,
@@ -210,14 +212,20 @@ def verify(
 def _engines() -> dict[Name, Opener]:
     """The simulated engines that can be built here."""
     from accel.hls import missing
+    from accel.verilated import available
 
     from .backends import Name
 
-    if missing():
-        return {}
-    from accel.engine.simulate import hls_backend
+    found: dict[Name, Opener] = {}
+    if not missing():
+        from accel.engine.simulate import hls_backend
 
-    return {Name.HLS: hls_backend}
+        found[Name.HLS] = hls_backend
+    if available():
+        from accel.engine.simulate import rtl_backend
+
+        found[Name.RTL] = rtl_backend
+    return found
 
 
 @app.command()

@@ -62,6 +62,16 @@ def test_every_backend_passes_on_a_fresh_run_and_the_integers_are_exact(run):
             assert entry["first_difference"] is None
 
 
+@pytest.mark.usefixtures("verilator")
+def test_the_engines_pass_on_a_fresh_run(run):
+    """The demonstration on the engine in C++ and, cycle by cycle with a stalling memory, in SystemVerilog."""
+    done = ilmpq("verify", run, "--backend", "hls,rtl", "--images", 12, "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    found = {entry["name"]: entry for entry in json.loads(done.stdout)["backends"]}
+    assert set(found) == {"integer", "hls", "rtl"}
+    assert all(entry["exact"] and entry["images"] == 12 for entry in found.values())
+
+
 @pytest.mark.parametrize("layer", ["conv1", "layer2.0.conv2", "linear"])
 def test_one_changed_code_in_one_backend_is_found_and_named(run, layer, monkeypatch):
     copy, row = changed_copy(Program.load(run / PROGRAM), layer)
@@ -202,7 +212,7 @@ def test_a_network_without_real_images_is_exact_too(seed, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--backend", "fpga"), "--backend must be one of integer, naive, onnxruntime, qonnx, hls, not 'fpga'"),
+        (("--backend", "fpga"), "--backend must be one of integer, naive, onnxruntime, qonnx, hls, rtl, not 'fpga'"),
         (("--images", 1), "--images must be at least 3 and at most 100,000, not 1"),
         (("--images", 10**20), "--images must be at least 3 and at most 100,000, not"),
         (("--seed", -1), "--seed must be from 0"),

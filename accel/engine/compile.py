@@ -147,7 +147,7 @@ class _Compiler:
             and first.residual is None
             and (window.kernel[0], channels) in self.config.image_kernels
             and window.kernel[0] * window.kernel[1] * channels <= self.config.image_bytes
-            and window.kernel[1] <= 15
+            and window.kernel[1] <= window.kernel[0]
             and -(-window.kernel[0] * window.kernel[1] * channels // self.config.geometry.tk) <= 31
             and window.dilation == (1, 1)
             and max(window.stride) <= 15
@@ -167,7 +167,7 @@ class _Compiler:
             return Mode.PAIR if self.layouts[source.name].pair else Mode.BYTE
         matrix = self.program.matrices[layer.name]
         if matrix.input_bits < source.bits:
-            if matrix.input_bits > a:
+            if matrix.input_bits > a or matrix.input_shift > WIDE - a:
                 raise ModelError(
                     f"{layer.name} reads {source.bits}-bit codes as {matrix.input_bits} bits, the engine as {a}"
                 )

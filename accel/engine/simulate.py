@@ -17,9 +17,14 @@ from .compile import compile_program
 from .config import EngineConfig
 from .hls_engine import HlsEngine
 from .points import small
+from .rtl_engine import RtlEngine, Timing
 
 SECONDS = 30.0  # what a simulation may take for one comparison
-HLS_MACS = 5e9  # per second
+HLS_MACS, RTL_CYCLES = 5e9, 1e4  # per second
+
+
+TIMING = Timing(latency=30, stall=0.2)
+MEMORY = 1 << 26
 
 
 class Result(Protocol):
@@ -62,6 +67,23 @@ class HlsMachine:
         return self._engine.run(program, weight_parts, scratch_size, input_bytes, output_size).require()
 
 
+class RtlMachine:
+    """The engine in Verilator with a memory that answers late and stalls at random; errors it reports are raised."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._engine = RtlEngine(config, memory_size=MEMORY)
+
+    def run(
+        self,
+        program: Sequence[int],
+        weight_parts: Sequence[bytes],
+        scratch_size: int,
+        input_bytes: bytes,
+        output_size: int,
+    ) -> Result:
+        return self._engine.run(program, weight_parts, scratch_size, input_bytes, output_size, TIMING).require()
+
+
 class EngineBackend:
     """A program on a simulated engine, every tensor kept and compared."""
 
@@ -98,3 +120,10 @@ def hls_backend(program: Program, config: EngineConfig | None = None) -> EngineB
     """The HLS engine, a small one unless another is asked for."""
     chosen = config or small(program)
     return EngineBackend(Name.HLS, program, chosen, HlsMachine(chosen), SECONDS * HLS_MACS)
+
+
+def rtl_backend(program: Program, config: EngineConfig | None = None) -> EngineBackend:
+    """The RTL engine, a small one unless another is asked for."""
+    chosen = config or small(program)
+    macs = SECONDS * RTL_CYCLES * chosen.geometry.macs_per_cycle
+    return EngineBackend(Name.RTL, program, chosen, RtlMachine(chosen), macs)
