@@ -35,6 +35,8 @@ from .weights import LayerWeights, image_steps, layer_weights, plain_steps
 
 PAIR_BITS = 4
 MOST_SHIFT = 46
+MOST_AVERAGED = 1028  # pixels: their sum stays within 18 bits
+MOST_OUTER_TILES = 32
 WIDE = 8
 
 
@@ -579,6 +581,10 @@ class _Compiler:
         steps = sum(weights.steps) if outer else max(weights.steps)
         if steps > self.config.ring_depth and (outer or twice or tiles > 1):
             raise DoesNotFit(f"{layer.name} has {steps} steps, more than the weight ring's {self.config.ring_depth}")
+        if outer and len(weights.tiles) > MOST_OUTER_TILES:
+            raise DoesNotFit(
+                f"{layer.name} has {len(weights.tiles)} row tiles, more than the {MOST_OUTER_TILES} of an image"
+            )
         slots = [len(t.slots) for t in weights.tiles]
         if (sum(slots) if outer else max(slots)) > self.config.table_depth:
             raise DoesNotFit(f"{layer.name} has more slots than the slot table's {self.config.table_depth}")
@@ -648,6 +654,8 @@ class _Compiler:
             self.order.add(Max(**fields, **shared), reads, writes)
             return
         area = layer.window.kernel[0] * layer.window.kernel[1]
+        if area > MOST_AVERAGED or area * 255 >> self.config.geometry.acc_bits:
+            raise ModelError(f"{layer.name} must average at most {MOST_AVERAGED} pixels on the engine, not {area}")
         multiplier = self.program.arithmetic[layer.name].multiplier
         every = multiplier if len(multiplier) == 1 else multiplier.reshape(-1, fields["columns"])
         by_position = np.broadcast_to(
