@@ -94,6 +94,8 @@ class Config:
         parameters = {
             "TK": self.lanes, "ACT_BITS": self.act_bits, "ACC_BITS": self.acc_bits, "ROWS": self.rows, "TP": self.positions
         }  # fmt: skip
+        if self.array == "fixed4_dsp_array" and (self.rows % 2 or self.positions % 2):
+            parameters["PRODUCTS"] = 2
         filled = {
             "FILES": " ".join(map(str, files)),
             "PARAMETERS": " ".join(f"-set {name} {value}" for name, value in parameters.items()),
