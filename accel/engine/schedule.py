@@ -60,6 +60,17 @@ def rows_read(layer: Step, view: View, first: int, last: int) -> tuple[int, int]
     return min(max(start, 0), height), min(max(end, 0), height)
 
 
+def rows_possible(layer: Step, view: View, available: int) -> int:
+    """How many of a layer's first output rows can be computed from so many rows of a source or residual."""
+    if available >= view.tensor.height:
+        return 1 << 30
+    if view is layer.residual:
+        return (available - 1) // view.stride[0] + 1
+    w = layer.window
+    span = w.dilation[0] * (w.kernel[0] - 1) + 1
+    return (available + w.pad[0] - span) // w.stride[0] + 1
+
+
 class _Cluster:
     """The progress of some layers."""
 
@@ -100,11 +111,10 @@ class _Cluster:
         if name in self.rings:
             spare = self.step.get(i, 1) - 1 if isinstance(layer, Transfer) else 0  # it fills whole words
             most = min(most, self.needed_from(name) + self.rings[name] - done - spare)
-        sources = [v for v in (layer.source, layer.residual) if v is not None]
-        while most > 0 and any(
-            rows_read(layer, v, done, done + most)[1] > self.available(v.tensor.name, v.tensor.height) for v in sources
-        ):
-            most -= 1
+        for view in (layer.source, layer.residual):
+            if view is not None:
+                there = self.available(view.tensor.name, view.tensor.height)
+                most = min(most, rows_possible(layer, view, there) - done)
         most = max(most, 0)
         return most if done + most == height else most - most % self.step.get(i, 1)
 
@@ -113,9 +123,15 @@ class _Cluster:
         found = []
         while any(self.done[i] < self.height(i) for i in self.members):
             open_ = [i for i in reversed(self.members) if self.done[i] < self.height(i)]
-            rows = {i: self.possible(i) for i in open_}
-            ready = [i for i in open_ if rows[i] >= min(wanted[i], self.height(i) - self.done[i])]
-            able = ready or sorted((i for i in open_ if rows[i]), key=lambda i: rows[i] / self.height(i), reverse=True)
+            rows: dict[int, int] = {}
+            able: list[int] = []
+            for i in open_:
+                rows[i] = self.possible(i)
+                if rows[i] >= min(wanted[i], self.height(i) - self.done[i]):
+                    able = [i]
+                    break
+            else:
+                able = sorted((i for i in open_ if rows[i]), key=lambda i: rows[i] / self.height(i), reverse=True)
             if not able:
                 raise Stuck(tuple(n for n in self.rings if n in self.writers))
             chosen = able[0]
