@@ -22,6 +22,7 @@ import numpy as np
 from ilmpq.errors import DoesNotFit, ModelError
 from ilmpq.graph import Op
 from ilmpq.program import Program
+from ilmpq.storage import WIDE
 
 from .config import EngineConfig
 from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store, header
@@ -37,7 +38,6 @@ PAIR_BITS = 4
 MOST_SHIFT = 46
 MOST_AVERAGED = 1028  # pixels: their sum stays within 18 bits
 MOST_OUTER_TILES = 32
-WIDE = 8
 
 
 def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
@@ -93,14 +93,12 @@ class _Compiler:
         if self.image_layer is not None:
             self._unroll(self.image_layer)
         self.layer_weights: dict[str, tuple[LayerWeights, int]] = {}
-        finished: dict[str, int] = {}
         for band in self.bands:
             step = self.steps[band.layer]
             if isinstance(step, Transfer):
                 self._transfer(step, band)
                 continue
             self._band(step, band)
-            finished[step.name] = len(self.order)
             if self.keep_all:
                 self._keep(step, band)
         output = self.network.output
@@ -120,7 +118,6 @@ class _Compiler:
             self.network.views[self.program.graph.input.name],
             output,
             dict(self.kept),
-            finished,
         )
 
     # What is stored, and how
@@ -304,16 +301,16 @@ class _Compiler:
             name = layer.target.tensor.name
             steps.append(_reading(layer, inside))
             if name in spilled and last_writer[name] == i:
-                offset = self.scratch_used(spilled, name)
+                offset = self._scratch_used(spilled, name)
                 self._transfer_of(steps, layer.target.tensor, Region.SCRATCH, offset, loads=False)
                 inside[name] = self._transfer_of(steps, layer.target.tensor, Region.SCRATCH, offset, loads=True)
         output = self.network.output.tensor
         self._transfer_of(steps, inside.get(output.name, output), Region.OUTPUT, 0, loads=False)
         self.steps = steps
         self.spillable = set(last_writer) - {output.name}
-        self.scratch = self.scratch_used(spilled, None)
+        self.scratch = self._scratch_used(spilled, None)
 
-    def scratch_used(self, spilled: set[str], name: str | None) -> int:
+    def _scratch_used(self, spilled: set[str], name: str | None) -> int:
         """Bytes of scratch before a spilled tensor, or of all."""
         total = 0
         for each in sorted(spilled):
@@ -385,7 +382,7 @@ class _Compiler:
     def _ring_rows(self, name: str, spread: int, smallest: int) -> int:
         """Rows for what a reader sees at once and for the bands of writer and reader."""
         tensor, unit = self.tensors[name], self._ring_unit(name)
-        spans_ = [x.window.dilation[0] * (x.window.kernel[0] - 1) + 1 for x in self.layers if x.source.tensor is tensor]
+        spans_ = [x.window.dilation[0] * (x.window.kernel[0] - 1) + 1 for x in self.steps if x.source.tensor is tensor]
         rows = max(spans_, default=1) + spread * tensor.height // smallest
         return -(-min(rows, tensor.height) // unit) * unit
 

@@ -83,7 +83,6 @@ class EngineImage:
     input_view: View
     output_view: View
     kept: Mapping[str, tuple[Stored, View]] = field(default_factory=dict)  # in scratch, by node, where asked for
-    finished: Mapping[str, int] = field(default_factory=dict)  # node → index of the descriptor that completes it
 
     @property
     def input_bytes(self) -> int:

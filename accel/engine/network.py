@@ -17,8 +17,8 @@ from ilmpq.errors import ModelError
 from ilmpq.graph import Node, Op
 from ilmpq.node import Window
 from ilmpq.program import Program
+from ilmpq.storage import WIDE
 
-WIDE = 8
 Places = NDArray[np.int64]
 
 

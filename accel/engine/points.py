@@ -9,10 +9,10 @@ import numpy as np
 from ilmpq.geometry import Geometry
 from ilmpq.program import Program
 from ilmpq.schemes import BY_IDENT, Kind
+from ilmpq.storage import WIDE
 
 from .config import EngineConfig
 
-WIDE = 8
 SMALL_ROWS = {"pot4@lut": 8, "fix4@dsp": 4, "fix8@dsp": 4}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,8 +21,6 @@ from .rtl_engine import RtlEngine, Timing
 
 SECONDS = 30.0  # what a simulation may take for one comparison
 HLS_MACS, RTL_CYCLES = 5e9, 1e4  # per second
-
-
 TIMING = Timing(latency=30, stall=0.2)
 MEMORY = 1 << 26
 
@@ -37,51 +35,8 @@ class Result(Protocol):
     def scratch(self) -> bytes: ...
 
 
-class Machine(Protocol):
-    """A simulated engine: descriptors, weight parts, input → memory afterwards, or an error."""
-
-    def run(
-        self,
-        program: Sequence[int],
-        weight_parts: Sequence[bytes],
-        scratch_size: int,
-        input_bytes: bytes,
-        output_size: int,
-    ) -> Result: ...
-
-
-class HlsMachine:
-    """The HLS engine; errors it reports are raised."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        self._engine = HlsEngine(config)
-
-    def run(
-        self,
-        program: Sequence[int],
-        weight_parts: Sequence[bytes],
-        scratch_size: int,
-        input_bytes: bytes,
-        output_size: int,
-    ) -> Result:
-        return self._engine.run(program, weight_parts, scratch_size, input_bytes, output_size).require()
-
-
-class RtlMachine:
-    """The engine in Verilator with a memory that answers late and stalls at random; errors it reports are raised."""
-
-    def __init__(self, config: EngineConfig) -> None:
-        self._engine = RtlEngine(config, memory_size=MEMORY)
-
-    def run(
-        self,
-        program: Sequence[int],
-        weight_parts: Sequence[bytes],
-        scratch_size: int,
-        input_bytes: bytes,
-        output_size: int,
-    ) -> Result:
-        return self._engine.run(program, weight_parts, scratch_size, input_bytes, output_size, TIMING).require()
+# Descriptors, weight parts, bytes of scratch, input, bytes of output → what is left; an error that it reports is raised.
+Machine = Callable[[Sequence[int], Sequence[bytes], int, bytes, int], Result]
 
 
 class EngineBackend:
@@ -106,7 +61,7 @@ class EngineBackend:
         """Codes of every layer, and integer outputs, of one image."""
         image, shapes = self._image, self._program.graph.shapes
         given = image.encode_input(codes).tobytes()
-        result = self._machine.run(image.words, self._parts, image.scratch_bytes, given, image.output_bytes)
+        result = self._machine(image.words, self._parts, image.scratch_bytes, given, image.output_bytes)
         scratch = np.frombuffer(result.scratch, np.uint8)
         kept = {
             name: stored.decode(image.config, scratch, view).reshape(shapes[name])
@@ -119,11 +74,13 @@ class EngineBackend:
 def hls_backend(program: Program, config: EngineConfig | None = None) -> EngineBackend:
     """The HLS engine, a small one unless another is asked for."""
     chosen = config or small(program)
-    return EngineBackend(Name.HLS, program, chosen, HlsMachine(chosen), SECONDS * HLS_MACS)
+    engine = HlsEngine(chosen)
+    return EngineBackend(Name.HLS, program, chosen, lambda *run: engine.run(*run).require(), SECONDS * HLS_MACS)
 
 
 def rtl_backend(program: Program, config: EngineConfig | None = None) -> EngineBackend:
-    """The RTL engine, a small one unless another is asked for."""
+    """The RTL engine, a small one unless another is asked for, with a memory that answers late and stalls at random."""
     chosen = config or small(program)
+    engine = RtlEngine(chosen, memory_size=MEMORY)
     macs = SECONDS * RTL_CYCLES * chosen.geometry.macs_per_cycle
-    return EngineBackend(Name.RTL, program, chosen, RtlMachine(chosen), macs)
+    return EngineBackend(Name.RTL, program, chosen, lambda *run: engine.run(*run, timing=TIMING).require(), macs)
