@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -78,9 +79,15 @@ def hls_backend(program: Program, config: EngineConfig | None = None) -> EngineB
     return EngineBackend(Name.HLS, program, chosen, lambda *run: engine.run(*run).require(), SECONDS * HLS_MACS)
 
 
+def _checked_rtl(
+    engine: RtlEngine, program: Sequence[int], parts: Sequence[bytes], scratch: int, given: bytes, output: int
+) -> Result:
+    return engine.run(program, parts, scratch, given, output, TIMING).require()
+
+
 def rtl_backend(program: Program, config: EngineConfig | None = None) -> EngineBackend:
     """The RTL engine, a small one unless another is asked for, with a memory that answers late and stalls at random."""
     chosen = config or small(program)
     engine = RtlEngine(chosen, memory_size=MEMORY)
     macs = SECONDS * RTL_CYCLES * chosen.geometry.macs_per_cycle
-    return EngineBackend(Name.RTL, program, chosen, lambda *run: engine.run(*run, timing=TIMING).require(), macs)
+    return EngineBackend(Name.RTL, program, chosen, partial(_checked_rtl, engine), macs)
