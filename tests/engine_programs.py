@@ -234,8 +234,6 @@ class _Builder:
                 reference._check_banks(residual, [p.residual for p in tile])
             if not op.image:
                 reference._taps(op, tile)
-            if isinstance(op, Max):
-                reference._check_order(op, tile)
             if reference.misplaced:
                 return False
         return True
@@ -264,8 +262,6 @@ class _Builder:
         mode = Mode.PAIR if self.geometry.act_bits == 4 and self.chance() else Mode.BYTE
         shape = {"mode": mode, "rows": rows, "columns": columns, "logits": logits}
         shape |= self._source_view(mode == Mode.PAIR, 2) | self._target_view(rows, columns, 4 if logits else 1, pair)
-        if kind is Max:  # aligned, or only one position at a time
-            shape |= {"target_x": 0, "target_row": 0} if self.chance(0.7) else {}
         return kind(**shape)
 
     def _source_view(self, pair: bool, kernel: int) -> dict[str, int]:

@@ -4,7 +4,7 @@
     machine.run(program)  # `Refused` has the error code and the descriptor's index
     machine.memory        # depth × banks × lanes
 
-Where the hardware would give anything, because tiles' positions share a bank or are not where MAX wants them, `misplaced` counts.
+Where the hardware would give anything, because tiles' positions share a bank, `misplaced` counts.
 """
 
 from __future__ import annotations
@@ -420,19 +420,12 @@ class Reference:
         for tile in self._tiles(op):
             taps, target = self._taps(op, tile), self._target(op)
             self._check_target(target, tile)
-            self._check_order(op, tile)
             for group in range(op.tiles):
                 for i, p in enumerate(tile):
                     numbers = [numbers[i] for numbers in taps if numbers[i] is not None]
                     codes = [self._read(self._source(op), group, n) for n in numbers]
                     largest = np.max(codes, axis=0) if codes else np.zeros(self.geometry.tk)
                     self._write(target, op.target_group + group, p.target, slice(None), largest)
-
-    def _check_order(self, op: Max, tile: list[Position]) -> None:
-        """Position p must lie in bank p, modulo the positions of a tile: MAX has no crossbar."""
-        size, pair = op.positions_less_one + 1, op.target_pair
-        for i, p in enumerate(tile if size > 1 else []):
-            self.misplaced += (p.target // 2 - i // 2) % (size // 2) != 0 if pair else (p.target - i) % size != 0
 
     def _average(self, op: Average) -> None:
         for tile in self._tiles(op):

@@ -51,7 +51,7 @@ class EngineResult:
     scratch: bytes
     status: int
     steps: int
-    misplaced: int  # tiles that hardware would get wrong: positions that share a bank, or not where MAX wants them
+    misplaced: int  # tiles that hardware would get wrong: positions that share a bank
 
     @property
     def error(self) -> int:

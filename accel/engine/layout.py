@@ -56,7 +56,7 @@ class Access:
     taps: tuple[tuple[int, int], ...] = ((0, 0),)
     first_row: int = 0
     writes: bool = False
-    aligned: bool = False  # position p of a tile must have number p modulo the tile's positions
+    power: bool = False  # a tile's positions must be a power of two
 
 
 def layouts(height: int, width: int, pair: bool, banks: int, strides: Iterable[int]) -> Iterator[Layout]:
@@ -86,30 +86,23 @@ def _fits(layout: Layout, access: Access, banks: int, count: int) -> bool:
     oy = oy + access.first_row
     if access.writes and layout.pair and count % 2:
         return False
-    if access.aligned and count & (count - 1):
+    if access.power and count & (count - 1):
         return False
     for dy, dx in access.taps:
         y, x = oy * access.stride[0] + dy, ox * access.stride[1] + dx
         inside = ((y >= 0) & (y < layout.height) & (x >= 0) & (x < layout.width)).reshape(-1, count) & exists
         number = layout.number(y, x).reshape(-1, count)
-        if access.writes and not _writable(layout, access, number, inside, count):
+        if access.writes and layout.pair and not _whole_bytes(number, inside):
             return False
         if _clash(number >> 1 if layout.pair else number, inside, banks):
             return False
     return True
 
 
-def _writable(layout: Layout, access: Access, number: Numbers, inside: NDArray[np.bool_], count: int) -> bool:
-    """Whether a tile writes whole bytes, and lies as its unit needs it."""
-    if layout.pair:
-        even, odd = number[:, 0::2], number[:, 1::2]
-        if (inside[:, 0::2] & (even % 2 != 0)).any() or (inside[:, 1::2] & (odd != even + 1)).any():
-            return False
-        if access.aligned:
-            place = (number[:, 0::2] // 2) % max(count // 2, 1)
-            return not (inside[:, 0::2] & (place != np.arange(count // 2))).any()
-        return True
-    return not access.aligned or not (inside & (number % count != np.arange(count))).any()
+def _whole_bytes(number: Numbers, inside: NDArray[np.bool_]) -> bool:
+    """Whether no odd pixel of a tile stands without its even one."""
+    even, odd = number[:, 0::2], number[:, 1::2]
+    return not ((inside[:, 0::2] & (even % 2 != 0)).any() or (inside[:, 1::2] & (odd != even + 1)).any())
 
 
 def _clash(unit: Numbers, inside: NDArray[np.bool_], banks: int) -> bool:

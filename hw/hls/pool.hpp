@@ -7,16 +7,6 @@
 
 namespace ilmpq {
 
-// Position p must lie in bank p, modulo the positions of a tile, because MAX has no crossbar; counted where it is not so.
-template <class Config>
-void check_order(const Compute &op, const Tile<Config::TP> &tile, ActivationMemory<Config> &memory) {
-#ifndef __SYNTHESIS__
-  const int pixels = op.target.pair ? 2 : 1;
-  for (int p = 0; p < tile.count && op.positions > 1; p++)
-    memory.misplaced += (op.target.byte(tile.position[p].target) - p / pixels) % (op.positions / pixels) != 0;
-#endif
-}
-
 // One position and group: the largest code of each lane, or the sum.
 template <class Config>
 Error pooled(const Compute &op, const Tile<Config::TP> &tile, int p, uint32_t group, ActivationMemory<Config> &memory,
@@ -51,7 +41,6 @@ Error pool(const Compute &op, ActivationMemory<Config> &memory) {
     Tile<Config::TP> tile;
     positions.next(op, tile);
     check_targets<Config>(op, tile, memory);
-    if (op.kind == MAX) check_order<Config>(op, tile, memory);
     for (uint32_t g = 0; g < op.tiles; g++) {
       for (int p = 0; p < tile.count; p++) {
         const uint32_t pixel = tile.position[p].target, to = op.target_group + g;

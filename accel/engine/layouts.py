@@ -1,0 +1,148 @@
+"""The layout of every tensor, and how every layer reads and writes it: how many positions at a time."""
+
+from __future__ import annotations
+
+from ilmpq.errors import DoesNotFit, ModelError
+from ilmpq.graph import Op
+from ilmpq.program import Program
+from ilmpq.storage import WIDE
+
+from .config import EngineConfig
+from .descriptor import Mode
+from .layout import Access, Layout, layouts, positions_per_tile
+from .network import Layer, Network, Tensor
+from .schedule import Band, views
+
+PAIR_BITS = 4
+MOST_GROUPS = 1023
+
+
+class Layouts:
+    """The layouts of a network's tensors by name; twins of tensors in memory regions may be added."""
+
+    def __init__(self, program: Program, config: EngineConfig, network: Network) -> None:
+        self.program, self.config, self.network = program, config, network
+        self.image_layer = self._image_layer()
+        self._unpaired: set[str] = set()  # tensors of narrow codes whose positions are written one by one
+        tensors = [network.input, *(layer.target.tensor for layer in network.layers)]
+        for tensor in tensors:
+            if tensor.groups > MOST_GROUPS:
+                raise ModelError(f"{tensor.name} has more channels than the engine addresses")
+        self.of = {tensor.name: self._layout(tensor) for tensor in tensors}
+        for layer in network.layers:
+            tensor = layer.target.tensor
+            if self.of[tensor.name].pair and self.positions(layer) < 2:
+                self._unpaired.add(tensor.name)
+                self.of[tensor.name] = self._layout(tensor)
+
+    def _image_layer(self) -> Layer | None:
+        """The first layer, if its windows can be unrolled: then the input never lies in the activation memory."""
+        source = self.network.input
+        readers = [v for x in self.network.layers for v in (x.source, x.residual) if v and v.tensor is source]
+        first = self.network.layers[0]
+        window, channels = first.window, len(first.source.places)
+        possible = (
+            len(readers) == 1
+            and first.node.op is Op.CONV
+            and first.node.groups == 1
+            and first.source.tensor is source
+            and first.source.stride == (1, 1)
+            and first.residual is None
+            and (window.kernel[0], channels) in self.config.image_kernels
+            and window.kernel[0] * window.kernel[1] * channels <= self.config.image_bytes
+            and window.kernel[1] <= window.kernel[0]
+            and -(-window.kernel[0] * window.kernel[1] * channels // self.config.geometry.tk) <= 31
+            and window.dilation == (1, 1)
+            and max(window.stride) <= 15
+            and max(window.pad[:2]) <= 15
+            and source.width <= self.config.line_width
+            and not first.target.tensor.logits
+        )
+        return first if possible else None
+
+    def unrolled(self, layer: Layer) -> bool:
+        return self.image_layer is not None and layer.name == self.image_layer.name
+
+    def mode(self, layer: Layer) -> Mode:
+        """How a layer reads its source."""
+        a, source = self.config.geometry.act_bits, layer.source.tensor
+        if not layer.node.weighted:
+            return Mode.PAIR if self.of[source.name].pair else Mode.BYTE
+        matrix = self.program.matrices[layer.name]
+        if matrix.input_bits < source.bits:
+            if matrix.input_bits > a or matrix.input_shift > WIDE - a:
+                raise ModelError(
+                    f"{layer.name} reads {source.bits}-bit codes as {matrix.input_bits} bits, the engine as {a}"
+                )
+            return Mode.NARROWED
+        if source.bits > 2 * a:
+            raise ModelError(f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {a} bits")
+        if source.bits > a:
+            return Mode.TWO_PASS
+        return Mode.PAIR if self.of[source.name].pair else Mode.BYTE
+
+    def positions(self, layer: Layer, band: Band | None = None) -> int:
+        """Positions in a tile of a layer, or of a band of it."""
+        if layer.target.tensor.logits or layer.node.op is Op.AVG_POOL:
+            return 1
+        touched = {v.tensor.name: v.tensor for v in views(layer)}
+        pairs = [(self.of[t.name], a) for t in touched.values() for a in self._accesses(layer, t, band)]
+        most = min((self._most(a) for _, a in pairs), default=self.config.geometry.tp)
+        for count in range(most, 1, -1):
+            if all(positions_per_tile(layout, [a], self.config.banks, count) == count for layout, a in pairs):
+                return count
+        if self.of[layer.target.tensor.name].pair and band:
+            raise DoesNotFit(f"{layer.name} must write its rows {band.first} to {band.last} in pairs of pixels")
+        return 1
+
+    def _most(self, access: Access) -> int:
+        tp = self.config.geometry.tp
+        return 1 << (tp.bit_length() - 1) if access.power else tp
+
+    def _pairs(self, tensor: Tensor) -> bool:
+        """Whether two codes share a byte; an average writes single ones."""
+        averages = any(x.target.tensor is tensor and x.node.op is Op.AVG_POOL for x in self.network.layers)
+        narrow = tensor.bits <= PAIR_BITS == self.config.geometry.act_bits
+        return narrow and not averages and tensor.name not in self._unpaired
+
+    def _layout(self, tensor: Tensor) -> Layout:
+        """The most compact layout that costs the layers around the tensor the fewest cycles."""
+        height, width = tensor.height, tensor.width
+        accesses = [access for layer in self.network.layers for access in self._accesses(layer, tensor)]
+        if tensor.logits:
+            return Layout(height, width, width)
+        strides = [a.stride[1] for a in accesses if not a.writes]
+        best: tuple[float, Layout] | None = None
+        for layout in layouts(height, width, self._pairs(tensor), self.config.banks, strides):
+            counts = [positions_per_tile(layout, [a], self.config.banks, self._most(a)) for a in accesses]
+            if layout.pair and min(counts) < 2:
+                continue
+            cost = sum(a.rows * a.columns * len(a.taps) / n for a, n in zip(accesses, counts, strict=True))
+            cost *= 1 + layout.words(self.config.banks) / 1e6
+            if best is None or cost < best[0]:
+                best = cost, layout
+            if all(n == self._most(a) for a, n in zip(accesses, counts, strict=True)):
+                break
+        if best is None:
+            raise ModelError(f"{tensor.name} must have positions that can be written in pairs")
+        return best[1]
+
+    def _accesses(self, layer: Layer, tensor: Tensor, band: Band | None = None) -> list[Access]:
+        """How a layer touches a tensor."""
+        w = layer.window
+        first, last = (0, layer.target.tensor.height) if band is None else (band.first, band.last)
+        size = (last - first, layer.target.tensor.width)
+        found = []
+        one_by_one = layer.node.op is Op.AVG_POOL
+        if layer.source.tensor is tensor and not self.unrolled(layer) and not one_by_one:
+            taps = tuple(
+                (ky * w.dilation[0] - w.pad[0], kx * w.dilation[1] - w.pad[1])
+                for ky in range(w.kernel[0])
+                for kx in range(w.kernel[1])
+            )
+            found.append(Access(*size, w.stride, taps, first))
+        if layer.residual is not None and layer.residual.tensor is tensor:
+            found.append(Access(*size, layer.residual.stride, first_row=first))
+        if layer.target.tensor is tensor and not tensor.logits and not one_by_one:
+            found.append(Access(*size, first_row=first, writes=True, power=layer.node.op is Op.MAX_POOL))
+        return found
