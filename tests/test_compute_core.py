@@ -26,7 +26,8 @@ from test_hls_engine import (
 
 from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Conv, Image, Load, Mode, Operation, Region, Store, Waits, checksum, header
-from accel.engine.rtl_engine import ERROR, RtlEngine, Timing
+from accel.engine.result import ERROR
+from accel.engine.rtl_engine import RtlEngine, Timing
 
 PROGRAMS = 200 if NIGHTLY else 12
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}

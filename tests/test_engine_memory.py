@@ -14,7 +14,8 @@ from engine_reference import Reference
 
 from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Conv, Image, Load, Max, Operation, Region, Store, Waits, checksum, header
-from accel.engine.rtl_engine import ABORT, BUSY, CLEAR, COUNTERS, DONE, ERROR, Port, Register, StubbedEngine, Timing
+from accel.engine.result import BUSY, DONE, ERROR
+from accel.engine.rtl_engine import ABORT, CLEAR, COUNTERS, Port, Register, StubbedEngine, Timing
 from ilmpq.geometry import Geometry
 
 SMALL = EngineConfig(

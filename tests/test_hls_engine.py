@@ -15,7 +15,8 @@ from test_hls import AXI, STREAM
 
 from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store, Waits, checksum, header
-from accel.engine.hls_engine import DONE, ERROR, HlsEngine, config_source
+from accel.engine.hls_engine import HlsEngine, config_source
+from accel.engine.result import DONE, ERROR
 from accel.hls import SOURCES, headers
 from ilmpq.errors import InvariantError
 from ilmpq.geometry import Geometry

@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +25,8 @@ from ilmpq.errors import InvariantError
 
 from .config import EngineConfig
 from .descriptor import Region
+from .result import BUSY, EngineResult
 
-BUSY, DONE, ERROR = 1, 2, 4  # bits of STATUS
-ERRORS = (
-    "none",
-    "header",
-    "geometry",
-    "checksum",
-    "illegal field or address",
-    "weights",
-    "read response",
-    "write response",
-)
 COMPILE = ("-std=c++14", "-O3", "-fPIC", "-shared", "-w")
 ALL = 2**32 - 1
 PROGRAM, PARTS = 3, 4  # places of memory beside the regions
@@ -44,30 +35,14 @@ Bytes = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class EngineResult:
-    """What the host finds afterwards: regions, STATUS, counters."""
+class HlsResult(EngineResult):
+    """And what a simulation can count."""
 
-    output: bytes
-    scratch: bytes
-    status: int
     steps: int
     misplaced: int  # tiles that hardware would get wrong: positions that share a bank
 
-    @property
-    def error(self) -> int:
-        return self.status >> 8 & 0xFF
-
-    @property
-    def descriptor(self) -> int:
-        """Where the error is: from 1 on, 0 for the header."""
-        return self.status >> 16
-
-    def require(self) -> EngineResult:
-        """Itself, if all went well."""
-        if self.status != DONE:
-            raise InvariantError(
-                f"engine descriptor {self.descriptor} must run: error {self.error}, {ERRORS[self.error]}"
-            )
+    def require(self) -> Self:
+        super().require()
         if self.misplaced:
             raise InvariantError(
                 f"engine positions of a tile must lie in different banks: {self.misplaced} tiles do not"
@@ -114,7 +89,7 @@ class HlsEngine:
         scratch_size: int,
         input_bytes: bytes,
         output_size: int,
-    ) -> EngineResult:
+    ) -> HlsResult:
         """A whole program; errors are in the result."""
         run = self.start(program, weight_parts, scratch_size, input_bytes, output_size)
         run.until(ALL)
@@ -184,9 +159,9 @@ class HlsRun:
         """The one with an error counts."""
         return int(self._library.engine_done(self._engine))
 
-    def result(self) -> EngineResult:
+    def result(self) -> HlsResult:
         """As things stand."""
-        return EngineResult(
+        return HlsResult(
             output=self._regions[Region.OUTPUT].tobytes(),
             scratch=self._regions[Region.SCRATCH].tobytes(),
             status=self.status,

@@ -11,7 +11,7 @@ import ctypes
 import hashlib
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
@@ -20,14 +20,15 @@ from numpy.typing import NDArray
 
 from accel.library import CACHE, cached, call
 from accel.verilated import FLAGS, WARNINGS, compile_verilated, read_file_list
-from ilmpq.errors import InvariantError
+from ilmpq.errors import DoesNotFit, InvariantError
 
 from .config import EngineConfig
+from .result import BUSY, EngineResult
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 SIM = RTL.parent / "sim"
 BASE_ALIGNMENT = 128
-BUSY, DONE, ERROR = 1, 2, 4  # bits of STATUS
+ADDRESSES = 1 << 32
 START, ABORT, CLEAR = 1, 2, 4  # bits of CONTROL
 
 
@@ -75,28 +76,11 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class RtlResult:
-    """What the host finds afterwards."""
+class RtlResult(EngineResult):
+    """And the registers that count, and when operations were completed."""
 
-    output: bytes
-    scratch: bytes
-    status: int
-    counters: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def error(self) -> int:
-        return self.status >> 8 & 0xFF
-
-    @property
-    def descriptor(self) -> int:
-        """Where the error is: from 1 on, 0 for the header."""
-        return self.status >> 16
-
-    def require(self) -> RtlResult:
-        """Itself, if all went well."""
-        if self.status != DONE:
-            raise InvariantError(f"engine descriptor {self.descriptor} must run: error {self.error}")
-        return self
+    counters: dict[str, int]
+    completed: NDArray[np.int64]  # (cycle, LOADs, STOREs, COMPUTEs) whenever one of the counts changed
 
 
 class RtlEngine:
@@ -110,12 +94,20 @@ class RtlEngine:
         self._library.read_register.restype = ctypes.c_uint32
         self._library.run.restype = ctypes.c_int64
         self._library.violation.restype = ctypes.c_char_p
-        self._engine = ctypes.c_void_p(self._library.make(ctypes.c_uint64(memory_size)))
-        self.memory: NDArray[np.uint8] = np.ctypeslib.as_array(self._library.memory_of(self._engine), (memory_size,))
+        self._library.completed.restype = ctypes.POINTER(ctypes.c_uint64)
+        self._engine = ctypes.c_void_p(self._library.make())
+        self.memory: NDArray[np.uint8]
+        self._resize(memory_size)
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
             self._library.drop(self._engine)
+
+    def _resize(self, size: int) -> None:
+        if size > ADDRESSES:
+            raise DoesNotFit(f"engine programs must take at most {ADDRESSES:,} bytes of memory, not {size:,}")
+        self._library.resize(self._engine, ctypes.c_uint64(size))
+        self.memory = np.ctypeslib.as_array(self._library.memory_of(self._engine), (size,))
 
     def read(self, register: int) -> int:
         return int(self._library.read_register(self._engine, ctypes.c_uint32(register)))
@@ -154,7 +146,8 @@ class RtlEngine:
         regions = [bytes(scratch_size), input_bytes, bytes(output_size)]
         contents = [np.array(program, "<u4").tobytes(), *regions, *weight_parts]
         bases = np.cumsum([0] + [-(-len(content) // BASE_ALIGNMENT) * BASE_ALIGNMENT for content in contents]).tolist()
-        assert bases[-1] <= len(self.memory), f"{bases[-1]} bytes for a memory of {len(self.memory)}"
+        if bases[-1] > len(self.memory):
+            self._resize(bases[-1])
         self._places = [slice(base, base + len(content)) for base, content in zip(bases, contents, strict=False)]
         for number, (place, content) in enumerate(zip(self._places, contents, strict=True)):
             self.memory[place] = np.frombuffer(content, np.uint8)
@@ -168,6 +161,7 @@ class RtlEngine:
         )
         self.write(Register.INTERRUPT, 1)
         self.write(Register.CONTROL, CLEAR)
+        self._library.forget_completed(self._engine)
         self.write(Register.CONTROL, START)
 
     def result(self) -> RtlResult:
@@ -177,7 +171,16 @@ class RtlEngine:
             scratch=self.memory[self._places[1]].tobytes(),
             status=self.read(Register.STATUS),
             counters={register.name: self.read(register) for register in COUNTERS},
+            completed=self._completed(),
         )
+
+    def _completed(self) -> NDArray[np.int64]:
+        count = ctypes.c_long()
+        found = self._library.completed(self._engine, ctypes.byref(count))
+        if not count.value:
+            return np.zeros((0, 4), np.int64)
+        cycle, counts = np.ctypeslib.as_array(found, (count.value, 2)).astype(np.int64).T
+        return np.stack([cycle, counts & 0xFFFF, counts >> 16 & 0xFFFF, counts >> 32], axis=1)
 
     def run(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,26 +17,16 @@ from .compile import compile_program
 from .config import EngineConfig
 from .hls_engine import HlsEngine
 from .points import small
+from .result import EngineResult
 from .rtl_engine import RtlEngine, Timing
 
 SECONDS = 30.0  # what a simulation may take for one comparison
 HLS_MACS, RTL_CYCLES = 5e9, 1e4  # per second
 TIMING = Timing(latency=30, stall=0.2)
-MEMORY = 1 << 26
-
-
-class Result(Protocol):
-    """What an engine leaves."""
-
-    @property
-    def output(self) -> bytes: ...
-
-    @property
-    def scratch(self) -> bytes: ...
 
 
 # Descriptors, weight parts, bytes of scratch, input, bytes of output → what is left; an error that it reports is raised.
-Machine = Callable[[Sequence[int], Sequence[bytes], int, bytes, int], Result]
+Machine = Callable[[Sequence[int], Sequence[bytes], int, bytes, int], EngineResult]
 
 
 class EngineBackend:
@@ -81,13 +70,13 @@ def hls_backend(program: Program, config: EngineConfig | None = None) -> EngineB
 
 def _checked_rtl(
     engine: RtlEngine, program: Sequence[int], parts: Sequence[bytes], scratch: int, given: bytes, output: int
-) -> Result:
+) -> EngineResult:
     return engine.run(program, parts, scratch, given, output, TIMING).require()
 
 
 def rtl_backend(program: Program, config: EngineConfig | None = None) -> EngineBackend:
     """The RTL engine, a small one unless another is asked for, with a memory that answers late and stalls at random."""
     chosen = config or small(program)
-    engine = RtlEngine(chosen, memory_size=MEMORY)
+    engine = RtlEngine(chosen)
     macs = SECONDS * RTL_CYCLES * chosen.geometry.macs_per_cycle
     return EngineBackend(Name.RTL, program, chosen, partial(_checked_rtl, engine), macs)

@@ -144,7 +144,8 @@ module engine #(
   logic weights_room, weights_write;
   logic [31:0] weights_first;
   logic [15:0] weights_tiles;
-  logic [47:0] given, completed;
+  logic [47:0] given;
+  logic [47:0] completed /* verilator public_flat_rd */;  // operations of LOAD, STORE, COMPUTE
   logic [15:0] descriptor;  // that is being given
   logic [2:0] read_valid, read_ready, client_valid, client_ready;
   logic [95:0] read_address;

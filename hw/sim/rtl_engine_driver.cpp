@@ -2,6 +2,7 @@
 //
 // Built with WEIGHT_PORTS as a macro, and with STUB where `compute_core` is the stub that tells what it gets.
 #include "Vtop.h"
+#include "Vtop___024root.h"
 #include "axi_memory.hpp"
 #include <memory>
 
@@ -23,6 +24,8 @@ struct Engine {
     AxiMemory memory;
     AxiReadPort reads{"m_axi"};
     AxiWritePort writes{"m_axi"};
+    uint64_t started = 0;
+    std::vector<uint64_t> completed;  // since then: cycle and what had been completed then, whenever that changed
     std::vector<AxiReadPort> weights{std::vector<AxiReadPort>(WEIGHT_PORTS, AxiReadPort{"m_axi_w"})};
 
     ~Engine() { top->final(); }
@@ -64,6 +67,11 @@ struct Engine {
                       top->m_axi_wdata_o, top->m_axi_wstrb_o, top->m_axi_wlast_o, top->m_axi_bready_o);
         top->clk_i = 1;
         top->eval();
+        const uint64_t done = top->rootp->engine__DOT__completed;
+        if (completed.empty() ? done != 0 : completed.back() != done) {
+            completed.push_back(memory.now - started);
+            completed.push_back(done);
+        }
     }
 };
 
@@ -89,16 +97,16 @@ extern "C" void stub_reset(int ready) {
 #endif
 
 extern "C" {
-void* make(uint64_t bytes) {
+void* make() {
     Verilated::randSeed(1);  // the stub's; without it every run would be another
     auto* engine = new Engine;
-    engine->memory.bytes.assign(bytes, 0);
     engine->top->rst_i = 1;
     for (int i = 0; i < 4; i++) engine->cycle();
     engine->top->rst_i = 0;
     return engine;
 }
 void drop(void* engine) { delete of(engine); }
+void resize(void* engine, uint64_t bytes) { of(engine)->memory.bytes.resize(bytes); }
 uint8_t* memory_of(void* engine) { return of(engine)->memory.bytes.data(); }
 
 void set_timing(void* engine, int latency, int bytes_per_cycle, int stall, uint32_t seed) {
@@ -147,6 +155,15 @@ int bus_idle(void* engine) {
     return idle;
 }
 const char* violation(void* engine) { return of(engine)->memory.violation.c_str(); }
+void forget_completed(void* engine) {
+    of(engine)->completed.clear();
+    of(engine)->started = of(engine)->memory.now;
+}
+// (cycle, operations of LOAD, STORE and COMPUTE that were completed, 16 bits each) in order.
+const uint64_t* completed(void* engine, long* count) {
+    *count = long(of(engine)->completed.size() / 2);
+    return of(engine)->completed.data();
+}
 void words_moved(void* engine, uint64_t* read, uint64_t* written) {
     *read = of(engine)->memory.words_read;
     *written = of(engine)->memory.words_written;
