@@ -19,7 +19,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,19 +97,38 @@ class Config:
         }  # fmt: skip
         if self.array == "fixed4_dsp_array" and (self.rows % 2 or self.positions % 2):
             parameters["PRODUCTS"] = 2
-        filled = {
-            "FILES": " ".join(map(str, files)),
-            "PARAMETERS": " ".join(f"-set {name} {value}" for name, value in parameters.items()),
-            "TOP": self.array,
-            "JSON": str(netlist),
-            "VERILOG": str(netlist.with_suffix(".v")),
-        }
-        return re.sub(r"@([A-Z]+)@", lambda found: filled[found[1]], TEMPLATE.read_text())
+        return filled_in(
+            TEMPLATE,
+            FILES=" ".join(map(str, files)),
+            PARAMETERS=settings(parameters),
+            TOP=self.array,
+            JSON=str(netlist),
+            VERILOG=str(netlist.with_suffix(".v")),
+        )
+
+
+def filled_in(template: Path, **values: str) -> str:
+    """The template's text with the values in place of their names between @."""
+    return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template.read_text())
+
+
+def settings(parameters: Mapping[str, int | str]) -> str:
+    """Arguments of Yosys' chparam."""
+    return " ".join(f"-set {name} {value}" for name, value in parameters.items())
 
 
 def source_names(array: str) -> list[str]:
-    lines = (RTL / ARRAYS[array][0]).read_text().splitlines()
+    return files_of(ARRAYS[array][0])
+
+
+def files_of(file_list: str) -> list[str]:
+    """The files that a list in hw/rtl names."""
+    lines = (RTL / file_list).read_text().splitlines()
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("//")]
+
+
+def fingerprint_of(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def fingerprint(config: Config, version: str) -> str:
@@ -119,38 +139,55 @@ def fingerprint(config: Config, version: str) -> str:
         TEMPLATE.read_text(),
         *((RTL / name).read_text() for name in source_names(config.array)),
     ]
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+    return fingerprint_of(*texts)
 
 
 def yosys_version() -> str:
     return subprocess.run(["yosys", "-V"], check=True, capture_output=True, text=True).stdout.split(" (")[0].strip()
 
 
-def synthesise(config: Config, version: str, netlists: Path | None = None) -> dict[str, Any]:
-    """Runs Yosys and counts; the netlist as Verilog is kept, if a folder for it is named."""
-    with tempfile.TemporaryDirectory() as folder:
-        netlist_file = Path(folder) / "netlist.json"
-        script = Path(folder) / "synth.ys"
-        script.write_text(config.script(netlist_file))
-        run = subprocess.run(["yosys", "-q", str(script)], capture_output=True, text=True)
-        if run.returncode:
-            raise SystemExit(f"{config.key}: yosys must succeed, not say:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
-        modules = json.loads(netlist_file.read_text())["modules"]
-        if netlists:
-            name = f"{config.array}-{config.lanes}-{config.act_bits}.v"
-            shutil.copyfile(netlist_file.with_suffix(".v"), netlists / name)
-    cells = next(m for m in modules.values() if m.get("attributes", {}).get("top"))["cells"].values()
-    counts: dict[str, int] = {}
-    for cell in cells:
-        counts[cell["type"]] = counts.get(cell["type"], 0) + 1
+def run_yosys(commands: str, netlist: Path, label: str) -> list[dict[str, Any]]:
+    """Runs the commands, which write the netlist as JSON; the cells of its top module."""
+    script = netlist.with_suffix(".ys")
+    script.write_text(commands)
+    run = subprocess.run(["yosys", "-q", str(script)], capture_output=True, text=True)
+    if run.returncode:
+        raise SystemExit(f"{label}: yosys must succeed, not say:\n{run.stdout[-2000:]}{run.stderr[-2000:]}")
+    modules = json.loads(netlist.read_text())["modules"]
+    top = next(m for m in modules.values() if m.get("attributes", {}).get("top"))
+    return list(top["cells"].values())
+
+
+def count_cells(cells: list[dict[str, Any]], label: str, boxes: tuple[str, ...] = ()) -> dict[str, int]:
+    """How many there are of each type; types that nobody can count are an error, but for the boxes, which are left out."""
+    counts = Counter(cell["type"] for cell in cells if not any(box in cell["type"] for box in boxes))
     unknown = [
         t for t in counts if t not in LUTS_OF_CELL and t not in WIRES and not t.startswith(("FD", "DSP48", "RAMB"))
     ]
     if unknown:
-        raise SystemExit(f"{config.key}: cells must be ones this script can count, not {', '.join(unknown)}")
-    lut = sum(LUTS_OF_CELL.get(kind, 0) * n for kind, n in counts.items())
-    ff, dsp = (sum(n for kind, n in counts.items() if kind.startswith(prefix)) for prefix in ("FD", "DSP48"))
-    depth, chains = longest_path(list(cells))
+        raise SystemExit(f"{label}: cells must be ones this script can count, not {', '.join(unknown)}")
+    return dict(sorted(counts.items()))
+
+
+def total_of(counts: dict[str, int], prefix: str) -> int:
+    return sum(n for kind, n in counts.items() if kind.startswith(prefix))
+
+
+def luts(counts: dict[str, int]) -> int:
+    return sum(LUTS_OF_CELL.get(kind, 0) * n for kind, n in counts.items())
+
+
+def synthesise(config: Config, version: str, netlists: Path | None = None) -> dict[str, Any]:
+    """Runs Yosys and counts; the netlist as Verilog is kept, if a folder for it is named."""
+    with tempfile.TemporaryDirectory() as folder:
+        netlist = Path(folder) / "netlist.json"
+        cells = run_yosys(config.script(netlist), netlist, config.key)
+        if netlists:
+            name = f"{config.array}-{config.lanes}-{config.act_bits}.v"
+            shutil.copyfile(netlist.with_suffix(".v"), netlists / name)
+    counts = count_cells(cells, config.key)
+    lut, ff, dsp = luts(counts), total_of(counts, "FD"), total_of(counts, "DSP48")
+    depth, chains = longest_path(cells)
     return {
         **asdict(config),
         "macs": config.macs,
@@ -158,13 +195,13 @@ def synthesise(config: Config, version: str, netlists: Path | None = None) -> di
         "ff": ff,
         "carry4": counts.get("CARRY4", 0),
         "dsp": dsp,
-        "bram": sum(n for kind, n in counts.items() if kind.startswith("RAMB")),
+        "bram": total_of(counts, "RAMB"),
         "lut_per_mac": round(lut / config.macs, 3),
         "ff_per_mac": round(ff / config.macs, 3),
         "carry4_per_mac": round(counts.get("CARRY4", 0) / config.macs, 3),
         "depth_luts": depth,
         "depth_chains": chains,
-        "cells": dict(sorted(counts.items())),
+        "cells": counts,
         "fingerprint": fingerprint(config, version),
     }
 
@@ -240,10 +277,21 @@ def table(results: list[dict[str, Any]]) -> str:
 def write_page(results: list[dict[str, Any]]) -> None:
     """Put the table of the baseline's 32-lane arrays into docs/hardware.md."""
     usual = [r for r in results if r["lanes"] == 32 and r["acc_bits"] == 32]
-    usual = [r for r in usual if (r["rows"], r["positions"]) == ARRAYS[r["array"]][1:]]
-    before, _, rest = PAGE.read_text().partition("<!-- costs -->\n")
-    _, _, after = rest.partition("<!-- /costs -->")
-    PAGE.write_text(f"{before}<!-- costs -->\n{table(usual)}\n<!-- /costs -->{after}")
+    replace_part("costs", table([r for r in usual if (r["rows"], r["positions"]) == ARRAYS[r["array"]][1:]]))
+
+
+def replace_part(mark: str, text: str) -> None:
+    """Put the text between a mark of docs/hardware.md and its end."""
+    before, _, rest = PAGE.read_text().partition(f"<!-- {mark} -->\n")
+    _, _, after = rest.partition(f"<!-- /{mark} -->")
+    PAGE.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """As JSON, at once or not at all."""
+    staged = path.with_suffix(".new")
+    staged.write_text(json.dumps(record, indent=1) + "\n")
+    staged.replace(path)
 
 
 def every_configuration() -> list[Config]:
@@ -298,9 +346,7 @@ def main() -> int:
             if not args.check:
                 flags = next(line for line in TEMPLATE.read_text().splitlines() if line.startswith("synth_xilinx"))
                 stored = {"yosys": version, "flags": flags, "results": dict(sorted((known | fresh).items()))}
-                staged = BASELINE.with_suffix(".new")
-                staged.write_text(json.dumps(stored, indent=1) + "\n")
-                staged.replace(BASELINE)
+                write_record(BASELINE, stored)
     print(table([(known | fresh)[c.key] for c in configs]))
     if not args.check:
         write_page(list((known | fresh).values()))

@@ -1,8 +1,10 @@
-"""Engines for a program when nobody has asked for a certain one."""
+"""Engines with a name: the chips' design points, others that were synthesised beside them, and a little one for a program."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,72 @@ from ilmpq.schemes import BY_IDENT, Kind
 from ilmpq.storage import WIDE
 
 from .config import EngineConfig
+
+
+@dataclass(frozen=True)
+class Point:
+    """An engine for a chip."""
+
+    name: str
+    device: str
+    config: EngineConfig
+
+
+# A slot is 192 bits: three block RAMs, whose depth is 512.
+_XC7Z020 = EngineConfig(
+    Geometry.parse("pot4@lut:22, fix4@dsp:8, fix8@dsp:2", tk=16, tp=4, act_bits=4, acc_bits=24),
+    am_depth=5120,
+    ring_depth=512,
+    table_depth=512,
+    weight_ports=3,
+)
+# The ring is deep so that the next layer's weights come while a layer is computed.
+_XC7Z045 = EngineConfig(
+    Geometry.parse("pot4@lut:44, fix4@dsp:16, fix8@dsp:4", tk=16, tp=8, act_bits=4, acc_bits=24),
+    am_depth=4096,
+    ring_depth=2048,
+    table_depth=512,
+    weight_ports=4,
+)
+_SMALL = replace(_XC7Z020, am_depth=1024, ring_depth=64, table_depth=64, line_width=64)
+
+
+def _point(name: str, like: EngineConfig, arrays: str, **other: int) -> Point:
+    """An engine as another with other arrays; `tk`, `tp` and `act_bits` may differ, and sizes of memories."""
+    g = like.geometry
+    shape = {key: other.pop(key, getattr(g, key)) for key in ("tk", "tp", "act_bits")}
+    device = "xc7z045" if like is _XC7Z045 else "xc7z020"
+    sizes: dict[str, Any] = other
+    return Point(
+        f"{device}-{name}",
+        device,
+        replace(like, geometry=Geometry.parse(arrays, acc_bits=g.acc_bits, **shape), **sizes).verify(),
+    )
+
+
+XC7Z020_POT4 = _point("pot4", _XC7Z020, "pot4@lut:22, fix4@dsp:8, fix8@dsp:2")
+XC7Z020_POT3 = _point("pot3", _XC7Z020, "pot3@lut:34, fix4@dsp:8, fix8@dsp:2")
+XC7Z020_POT3_A5 = _point("pot3-a5", _XC7Z020, "pot3@lut:26, fix4@dsp:8, fix8@dsp:2", act_bits=5)
+XC7Z045_POT4 = _point("pot4", _XC7Z045, "pot4@lut:44, fix4@dsp:16, fix8@dsp:4")
+# For the tests, and others, for a model of what engines cost.
+SMALL_POT4 = _point("small", _SMALL, "pot4@lut:2, fix4@dsp:2, fix8@dsp:2")
+POINTS = (
+    XC7Z020_POT4,
+    XC7Z020_POT3,
+    XC7Z020_POT3_A5,
+    XC7Z045_POT4,
+    SMALL_POT4,
+    _point("fixed8", _XC7Z020, "fix8@dsp:6", act_bits=8),
+    _point("fixed4", _XC7Z020, "fix4@dsp:12"),
+    _point("fixed4-fair", _XC7Z020, "fix4@dsp:12, fix4@lut:20"),
+    _point("pot4-a5", _XC7Z020, "pot4@lut:14, fix4@dsp:8, fix8@dsp:2", act_bits=5),
+    _point("pot4-a8", _XC7Z020, "pot4@lut:10, fix4@dsp:4, fix8@dsp:2", act_bits=8),
+    _point("pot3-tp6", _XC7Z020, "pot3@lut:26, fix4@dsp:4, fix8@dsp:2", tp=6, am_depth=2048),
+    _point("pot3-a6-tk32", _XC7Z020, "pot3@lut:12, fix4@dsp:4", tk=32, act_bits=6, am_depth=2048),
+    _point("pot3-tk8", _XC7Z020, "pot3@lut:16, fix4@dsp:8, fix8@dsp:8", tk=8, am_depth=8192, weight_ports=2),
+    _point("pot3-tk32", _XC7Z045, "pot3@lut:44, fix4@dsp:16, fix8@dsp:4", tk=32, tp=4),
+    _point("fixed4-fair", _XC7Z045, "fix4@dsp:24, fix4@lut:40"),
+)
 
 SMALL_ROWS = {"pot4@lut": 8, "fix4@dsp": 4, "fix8@dsp": 4}
 
