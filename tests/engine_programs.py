@@ -158,7 +158,8 @@ class _Builder:
         most = min(config.image_bytes, 31 * lanes, config.ring_depth * lanes)
         kernel_x = self.integer(1, min(kernel_y, most // (kernel_y * channels)))
         height, width = self.integer(1, 9), self.integer(1, min(9, config.line_width))
-        words = -(-kernel_y * kernel_x * channels // lanes)
+        window = kernel_y * kernel_x * channels
+        words = -(-window // lanes)
         region = Region.INPUT
         offset = len(self.input)
         self.input += self.rng.bytes(height * -(-width // 2) * 8)
@@ -183,10 +184,10 @@ class _Builder:
             )
         )
         for share in (rows,) if rows == 1 or self.chance() else (1, rows - 1):
-            mode = Mode(self.rng.choice([Mode.BYTE, Mode.NARROWED, Mode.TWO_PASS]))
+            mode = Mode(self.rng.choice([Mode.BYTE, Mode.TWO_PASS]))
             image = {"image": 1, "patch_words": words}
             op = self._until_placed(lambda m=mode, r=share, i=image: self._conv_shape(m, r, columns, **i))
-            self._finish_conv(op, 1, words)
+            self._finish_conv(op, 1, words, window)
 
     def max(self) -> None:
         pair = self.geometry.act_bits == 4 and self.chance()
@@ -326,8 +327,8 @@ class _Builder:
             f"{name}_split": split,
         }
 
-    def _finish_conv(self, op: Conv, groups: int, steps: int) -> None:
-        """Row tiles, requantization, weights."""
+    def _finish_conv(self, op: Conv, groups: int, steps: int, used: int | None = None) -> None:
+        """Row tiles, requantization, weights: 0 beyond the `used` first ones, where a window has no bytes."""
         config, rng = self.config, self.rng
         once = -(-op.rows * op.columns // (op.positions_less_one + 1)) == 1 and op.mode != Mode.TWO_PASS
         outer = self.chance(0.3) or (op.image and self.chance())
@@ -341,22 +342,24 @@ class _Builder:
             slots = self._slots(min(left - (tiles - number - 1), self.geometry.rows) if outer else self.geometry.rows)
             left -= len(slots) if outer else 0
             first = self.integer(0, 4 - groups)
-            beats.append(tile_beats(config, first, groups, slots, random_codes(config, steps, rng)))
+            codes = random_codes(config, steps, rng)
+            if used is not None:
+                codes[:, used:] = 0
+            beats.append(tile_beats(config, first, groups, slots, codes))
         self.beats.append(rng.integers(0, 2**63, (self.integer(0, 3), config.weight_ports)).astype("<u8"))
         start = sum(map(len, self.beats))
         self.beats += beats
         every = np.concatenate(beats)
         k = self.integer(0, 8 - self.geometry.act_bits)
-        low, high = sorted((self.integer(0, 2**self.geometry.act_bits - 1), 2**self.geometry.act_bits - 1))
         self.operations.append(
             replace(
                 op,
                 position_outer=outer,
                 tiles=tiles,
                 narrow_shift=k,
-                narrow_sub=self.integer(0, 128 >> k),
-                narrow_low=low if self.chance(0.3) else 0,
-                narrow_high=high,
+                narrow_sub=self.integer(0, (128 if self.chance(0.8) else 255) >> k),
+                narrow_low=self.chance(0.3),
+                narrow_high=2 ** (self.geometry.act_bits - (self.integer(0, 3) if self.chance(0.2) else 0)) - 1,
                 residual_offset=self.chance() * 128,
                 residual_multiplier=self.integer(0, 2 ** self.integer(1, 25) - 1),
                 weight_beat=start,

@@ -39,6 +39,7 @@ from ilmpq.schemes import BY_NAME
 
 HEADER, GEOMETRY, CHECKSUM, ILLEGAL, WEIGHTS, READ, WRITE = range(1, 8)
 KINDS = {kind.KIND: kind for kind in (Load, Store, Conv, Max, Average, Image)}
+MOST_DESCRIPTORS, MOST_GROUPS, MOST_SLOTS, MOST_OUTER_TILES, MOST_IMAGES = 65_535, 1023, 255, 32, 9
 
 
 class Refused(Exception):
@@ -81,7 +82,8 @@ class View:
     def number(self, row_start: int, rows: int, x: int) -> int:
         """Pixel x of the row `rows` below the one that starts at `row_start`."""
         row = (row_start + rows * self.pitch) % (self.ring or 1 << 24)
-        return row + ((x % 2) * self.half + x // 2 if self.split else x)
+        x %= 1 << 16
+        return row + (((x % 2) * self.half + x // 2) % (1 << 16) if self.split else x)
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ class Reference:
         self.config, self.geometry, self.regions = config, g, regions
         self.parts = [np.frombuffer(bytes(p), "<u8") for p in weight_parts]
         self.memory = np.zeros((config.am_depth, config.banks, g.tk), np.uint8)
-        self.patches: deque[np.ndarray] = deque()  # windows: words × tk bytes
+        self.words = 2 << (config.am_depth - 1).bit_length()  # addresses are modulo this
+        self.patches: deque[tuple[int, np.ndarray]] = deque()  # windows: index of the IMAGE, words × tk bytes
+        self.index = 0  # of the descriptor at work
         self.completed = {Load: 0, Store: 0, Compute: 0}
         self.steps = self.misplaced = 0
 
@@ -147,6 +151,7 @@ class Reference:
         words = [int(w) for w in program]
         require(words[:2] == [MAGIC, VERSION], HEADER)
         require(words[2] == self.config.geometry_id, GEOMETRY)
+        require(words[3] <= MOST_DESCRIPTORS, HEADER)
         body = words[WORDS : WORDS * (1 + words[3])]
         require(len(body) == WORDS * words[3], READ)
         require(checksum(body) == words[4], CHECKSUM)
@@ -154,12 +159,13 @@ class Reference:
             try:
                 self.execute(body[WORDS * (index - 1) : WORDS * index])
             except Refused as refused:
-                raise Refused(refused.code, index) from None
+                raise Refused(refused.code, refused.index or index) from None
         if self.patches:
-            raise Refused(ILLEGAL, words[3])  # the image unit would wait for ever
+            raise Refused(ILLEGAL, self.patches[0][0])  # the image unit would wait for ever
 
     def execute(self, words: Sequence[int]) -> None:
         """One descriptor."""
+        self.index += 1
         op = decoded(words)
         waits = {Load: words[1] & 0xFFFF, Store: words[1] >> 16, Compute: words[2] & 0xFFFF}
         for unit, count in waits.items():
@@ -201,11 +207,14 @@ class Reference:
                     region[at : at + size] = self.memory[d].tobytes()
 
     def _image(self, op: Image) -> None:
+        if len({index for index, _ in self.patches}) == MOST_IMAGES:
+            raise Refused(ILLEGAL, self.patches[0][0])
         region, config = self._region(op.region), self.config
         window = op.kernel_y * op.kernel_x * op.channels
         sizes = (op.height, op.width, op.rows, op.columns, op.kernel_x, op.stride_y, op.stride_x)
         require(op.offset % 8 == 0 and all(sizes) and op.width <= config.line_width)
         require((op.kernel_y, op.channels) in config.image_kernels and window <= config.image_bytes)
+        require(op.kernel_x <= op.kernel_y)
         require(op.patch_words == -(-window // self.geometry.tk))
         row_bytes = -(-op.width // 2) * 8
         for oy in range(op.rows):
@@ -221,7 +230,7 @@ class Reference:
                                 require(at < len(region), READ)
                                 code = region[at]
                             found[(op.kernel_x - 1 - kx) * op.kernel_y * op.channels + ky * op.channels + c] = code
-                self.patches.append(found.reshape(op.patch_words, -1))
+                self.patches.append((self.index, found.reshape(op.patch_words, -1)))
 
     # CONV, MAX, AVERAGE
 
@@ -230,12 +239,13 @@ class Reference:
         conv = isinstance(op, Conv)
         positions = op.positions_less_one + 1
         require(op.mode <= (Mode.TWO_PASS if conv else Mode.BYTE) and positions <= g.tp)
-        require(op.rows > 0 and op.columns > 0 and op.tiles > 0 and op.shift < 63)
+        require(op.rows > 0 and op.columns > 0 and op.tiles > 0 and (conv or not op.position_outer))
+        require(not op.position_outer or op.tiles <= MOST_OUTER_TILES)
         require(g.act_bits == 4 or not (op.target_pair or (op.mode == Mode.PAIR and not op.image)))
         require(not (op.logits and (op.target_pair or positions > 1 or isinstance(op, Max))))
         rings = [(op.source_ring, op.source_row), (op.target_ring, op.target_row)]
         if op.image:
-            require(conv and op.mode != Mode.PAIR and op.patch_words > 0)
+            require(conv and op.mode in (Mode.BYTE, Mode.TWO_PASS) and op.patch_words > 0)
             require(bool(op.position_outer) or op.tiles == 1)  # windows come once
         else:
             require(all((op.height, op.width, op.kernel_y, op.kernel_x)))
@@ -243,9 +253,16 @@ class Reference:
         if op.residual:
             require(conv and op.residual_stride_y > 0 and op.residual_stride_x > 0)
             rings.append((op.residual_ring, op.residual_row))
-        require(all(row < ring for ring, row in rings if ring))
+        require(all(row < ring < self.words * self.config.banks for ring, row in rings if ring))
+        require(op.target_ring == 0 or op.target_pitch <= op.target_ring)
+        if op.mode == Mode.NARROWED:
+            require(op.narrow_shift <= 8 - g.act_bits and op.narrow_sub << op.narrow_shift <= 255)
+            require(op.narrow_low <= 1 and op.narrow_high in [2**b - 1 for b in range(1, g.act_bits + 1)])
         if isinstance(op, Max):
             require(positions & (positions - 1) == 0)
+        else:
+            require(op.shift < 63 and op.low <= op.high)
+            require(bool(op.logits) or (op.low >= -256 and op.high <= 255))
         if isinstance(op, Average):
             require(positions == 1 and not op.target_pair)
 
@@ -284,8 +301,9 @@ class Reference:
         return [found[i : i + size] for i in range(0, len(found), size)]
 
     def _place(self, view: View, group: int, n: int) -> tuple[int, int]:
+        n %= 2 * self.words * self.config.banks
         at = n // 2 if view.pair else n
-        d = view.base + group * view.stride + at // self.config.banks
+        d = (view.base + group * view.stride + at // self.config.banks) % self.words
         require(d < self.config.am_depth)
         return d, at % self.config.banks
 
@@ -318,8 +336,8 @@ class Reference:
             for kx in range(op.kernel_x):
                 numbers: list[int | None] = []
                 for p in tile:
-                    y, x = p.y + ky * op.dilation_y, p.x + kx * op.dilation_x
-                    inside = 0 <= y < op.height and 0 <= x < op.width
+                    y, x = (p.y + ky * op.dilation_y) % (1 << 16), (p.x + kx * op.dilation_x) % (1 << 16)
+                    inside = y < op.height and x < op.width
                     numbers.append(view.number(p.row, ky * op.dilation_y, x) if inside else None)
                 self._check_banks(view, [n for n in numbers if n is not None])
                 found.append(numbers)
@@ -341,7 +359,7 @@ class Reference:
         row_tiles = self._row_tiles(op, len(tiles) == passes == 1)
         if op.image:
             require(len(self.patches) >= op.rows * op.columns)
-            windows = [[self.patches.popleft() for _ in tile] for tile in tiles]
+            windows = [[self.patches.popleft()[1] for _ in tile] for tile in tiles]
             require(all(w.shape[0] == op.patch_words for each in windows for w in each))
         order = [(r, p) for r in range(len(row_tiles)) for p in range(len(tiles))]
         if op.position_outer:
@@ -384,8 +402,15 @@ class Reference:
         target, residual = self._target(op), self._residual(op)
         self._check_target(target, tile)
         halves = ((slot.even, slot.even_lane), (slot.odd, slot.odd_lane))
+        for p in tile:  # whether anything goes there or not
+            self._place(target, slot.group, 4 * p.target if op.logits else p.target)
+            if op.residual:
+                self._place(residual, slot.residual_group, p.residual)
         found = []
         for half, residual_lane in halves:
+            if half.valid:
+                require(half.row < len(acc) and half.lane < self.geometry.tk)
+                require(not (op.residual and half.residual) or residual_lane < self.geometry.tk)
             for i, p in enumerate(tile):
                 skip = 0
                 if half.valid and op.residual and half.residual:
@@ -393,7 +418,6 @@ class Reference:
                         int(self._read(residual, slot.residual_group, p.residual)[residual_lane]) - op.residual_offset
                     )
                 if half.valid:
-                    require(half.row < len(acc) and half.lane < self.geometry.tk)
                     found.append((half, p, self._value(acc[half.row, i] + half.bias) * half.multiplier, skip))
         if op.residual and any(half.valid and half.residual for half, _ in halves):
             self._check_banks(residual, [p.residual for p in tile])
@@ -425,7 +449,7 @@ class Reference:
                     numbers = [numbers[i] for numbers in taps if numbers[i] is not None]
                     codes = [self._read(self._source(op), group, n) for n in numbers]
                     largest = np.max(codes, axis=0) if codes else np.zeros(self.geometry.tk)
-                    self._write(target, op.target_group + group, p.target, slice(None), largest)
+                    self._write(target, (op.target_group + group) % 1024, p.target, slice(None), largest)
 
     def _average(self, op: Average) -> None:
         for tile in self._tiles(op):
@@ -433,9 +457,9 @@ class Reference:
             for group in range(op.tiles):
                 pad = np.full(self.geometry.tk, op.pad_code)
                 total = sum(pad if n is None else self._read(self._source(op), group, n) for n in taps)
-                for lane, each in enumerate(np.asarray(total)):
+                for lane, each in enumerate(np.asarray(total) % 2 ** min(self.geometry.acc_bits, 18)):
                     v = self._value(each + op.bias) * op.multiplier
-                    self._store(op, op.target_group + group, tile[0], lane, v)
+                    self._store(op, (op.target_group + group) % 1024, tile[0], lane, v)
 
     # The weight image
 
@@ -457,14 +481,15 @@ class Reference:
         for _ in range(op.tiles):
             header = take(1)[0]
             slots, first, groups, steps = (header >> 16 * i & 0xFFFF for i in range(4))
-            require(slots > 0 and steps == (op.patch_words if op.image else op.kernel_y * op.kernel_x * groups))
-            require(steps > 0 and slots <= config.table_depth and (streams or steps <= config.ring_depth))
+            require(0 < slots <= min(MOST_SLOTS, config.table_depth) and 0 < groups <= MOST_GROUPS)
+            require(steps > 0 and steps == (op.patch_words if op.image else op.kernel_y * op.kernel_x * groups))
+            require(streams or steps <= config.ring_depth)
+            if op.position_outer:
+                require(slots + sum(len(tile.slots) for tile in found) <= config.table_depth)
+                require(steps + sum(tile.steps for tile in found) <= config.ring_depth)
             table = tuple(_slot(take(config.slot_beats)) for _ in range(slots))
             lanes = np.stack([_bits(take(config.step_beats), config.step_bits) for _ in range(steps)])
             found.append(RowTile(first, groups, steps, table, self._weights(lanes)))
-            if op.position_outer:
-                require(sum(len(tile.slots) for tile in found) <= config.table_depth)
-                require(sum(tile.steps for tile in found) <= config.ring_depth)
         require(at == len(beats), WEIGHTS)
         return found
 

@@ -1,67 +1,34 @@
-"""The compute core, in the RTL engine, equals the numpy engine on every byte, whatever the memory's timing."""
+"""The compute core, in the RTL engine, equals the numpy engine on every byte and every refusal, whatever the memory's timing."""
 
-from dataclasses import replace
-from typing import Any
-from unittest.mock import patch
-
-import engine_programs
 import numpy as np
 import pytest
-from engine_programs import Program
+from engine_configs import CONFIGURATIONS, SMALL
+from engine_programs import random_program
+from engine_reference import READ, WRITE, Refused
+from engine_refusals import CASES, Case, conv, given, random_changes, reference, weights
 from networks import NIGHTLY
-from test_hls_engine import (
-    AVERAGE,
-    CONFIGURATIONS,
-    LOAD,
-    MAX,
-    PATCHES,
-    RESULT,
-    SLOT,
-    SMALL,
-    conv,
-    given,
-    reference,
-    weights,
-)
 
 from accel.engine.config import EngineConfig
-from accel.engine.descriptor import Conv, Image, Load, Mode, Operation, Region, Store, Waits, checksum, header
-from accel.engine.result import ERROR
+from accel.engine.descriptor import Load, Region, Store, Waits, header
+from accel.engine.result import DONE, ERROR
 from accel.engine.rtl_engine import RtlEngine, Timing
 
 PROGRAMS = 200 if NIGHTLY else 12
+CHANGES = 10_000 if NIGHTLY else 400
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}
+DAILY = ("few lanes, 6 positions", "8 bits, pairs of positions")
+OTHERS = [name for name in CONFIGURATIONS if name in DAILY or (NIGHTLY and name != "small")]
+CASES_OF_PROGRAMS = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in OTHERS]
+MOST_CYCLES = 20_000  # of what is refused
 
-EVERY_NIGHT = CONFIGURATIONS if NIGHTLY else ("PoT3, 6 positions", "8 bits, pairs of positions")
-CASES = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in EVERY_NIGHT if name != "small"]
+_engines: dict[EngineConfig, RtlEngine] = {}
 
 
-def random_program(config: EngineConfig, rng: np.random.Generator, count: int = 6, kinds: str = "CMAIS") -> Program:
-    """As in `engine_programs`, but: weights are 0 where a window has no bytes, as there the image unit gives anything;
-    windows are not narrowed; the least code of a narrowed tensor is 0 or 1."""
-
-    class Builder(engine_programs._Builder):
-        def _finish_conv(self, op: Conv, groups: int, steps: int) -> None:
-            image = next((o for o in reversed(self.operations) if isinstance(o, Image)), None)
-            used = image.kernel_y * image.kernel_x * image.channels if op.image and image else steps * self.geometry.tk
-
-            if op.image and op.mode == Mode.NARROWED:
-                op = replace(op, mode=Mode.BYTE)
-            first = len(self.operations)
-
-            def codes(*arguments: Any) -> np.ndarray:
-                found = random_codes(*arguments)
-                found[:, used:] = 0
-                return found
-
-            random_codes = engine_programs.random_codes
-            with patch.object(engine_programs, "random_codes", codes):
-                super()._finish_conv(op, groups, steps)
-            self.operations[first:] = [
-                replace(o, narrow_low=o.narrow_low & 1) if isinstance(o, Conv) else o for o in self.operations[first:]
-            ]
-
-    return Builder(config, rng).program(count, kinds)
+def engine_of(config: EngineConfig) -> RtlEngine:
+    """One for each configuration, used again and again: each run must leave it as good as new."""
+    if config not in _engines:
+        _engines[config] = RtlEngine(config, memory_size=1 << 18)
+    return _engines[config]
 
 
 def random_timing(rng: np.random.Generator) -> Timing:
@@ -69,9 +36,9 @@ def random_timing(rng: np.random.Generator) -> Timing:
     return Timing(latency, rate, stall, seed=int(rng.integers(1, 2**31)))
 
 
-@pytest.mark.parametrize(("name", "kinds"), CASES)
+@pytest.mark.parametrize(("name", "kinds"), CASES_OF_PROGRAMS)
 def test_random_programs_leave_the_same_memories(name: str, kinds: str) -> None:
-    engine = RtlEngine(CONFIGURATIONS[name])
+    engine = engine_of(CONFIGURATIONS[name])
     rng = np.random.default_rng(len(name) + len(kinds))
     for _ in range(PROGRAMS):
         program = random_program(engine.config, rng, kinds=KINDS[kinds])
@@ -85,7 +52,7 @@ def test_random_programs_leave_the_same_memories(name: str, kinds: str) -> None:
 
 def test_copies_at_the_same_time_change_nothing() -> None:
     """Convolutions while their sources are stored and loaded again with what they hold."""
-    engine, rng = RtlEngine(SMALL), np.random.default_rng(1)
+    engine, rng = engine_of(SMALL), np.random.default_rng(1)
     for _ in range(PROGRAMS):
         program = random_program(SMALL, rng, kinds="C")
         whole, *convs, last = program.operations
@@ -105,62 +72,55 @@ def test_copies_at_the_same_time_change_nothing() -> None:
         assert ran.scratch[:size] == program.input[:size]
 
 
-LONG = weights(groups=17, steps=68)  # more than the ring
-ODD_SLOTS = (replace(SLOT, even=replace(RESULT, row=8)), replace(SLOT, odd=replace(RESULT, lane=8)))
-REFUSED = [
-    conv(mode=4),
-    conv(positions_less_one=4),
-    conv(rows=0),
-    conv(width=0),
-    conv(kernel_x=0),
-    conv(kernel_y=3),
-    conv(dilation_y=0),
-    conv(stride_x=0),
-    conv(shift=63),
-    conv(logits=1, positions_less_one=1),
-    conv(logits=1, target_pair=1),
-    conv(source_ring=8, source_row=8),
-    conv(target_ring=8, target_row=8),
-    conv(residual=1, residual_stride_x=1),
-    conv(residual=1, residual_stride_x=1, residual_stride_y=1, residual_ring=4, residual_row=4),
-    conv(source_base=SMALL.am_depth - 3),
-    conv(target_base=SMALL.am_depth - 6),
-    conv(**PATCHES | {"mode": Mode.PAIR}),
-    conv(**PATCHES | {"position_outer": 0, "tiles": 2}),
-    *(conv(weights(slots=[slot])) for slot in ODD_SLOTS),
-    conv(LONG, source_stride=0, rows=1, columns=2),
-    conv(LONG, source_stride=0, rows=1, columns=1, mode=Mode.TWO_PASS),
-    conv(LONG, source_stride=0, rows=1, columns=1, position_outer=1),
-    replace(MAX, mode=Mode.NARROWED),
-    replace(MAX, logits=1),
-    replace(MAX, residual=1),
-    replace(MAX, positions_less_one=2),
-    replace(MAX, tiles=200),
-    replace(AVERAGE, positions_less_one=1),
-    replace(AVERAGE, target_pair=1),
-    replace(AVERAGE, target_group=100),
-]
+@pytest.mark.parametrize("calm", [True, False])
+def test_what_is_legal_runs_and_what_is_not_is_refused(calm: bool) -> None:
+    """As by numpy and HLS; whatever was refused, the next program runs."""
+    rng = np.random.default_rng(0)
+    legal = CASES[0]
+    for case in CASES:
+        if case.config not in (SMALL, *(CONFIGURATIONS[name] for name in OTHERS)):
+            continue
+        engine = engine_of(case.config)
+        found = engine.run(*case.given(), Timing(latency=3) if calm else random_timing(rng), MOST_CYCLES)
+        code, descriptor = case.status
+        assert found.error in (code, *case.also), case.operations
+        assert found.descriptor == descriptor, case.operations
+        assert found.status & 7 == (ERROR if code else DONE)
+        assert engine.bus_idle
+        if code and case.config == SMALL:
+            engine.run(*legal.given(), most_cycles=MOST_CYCLES).require()
 
 
-def beats_of(op: Operation) -> np.ndarray:
-    """The weight image that a refused convolution was made with."""
-    found = [LONG, weights(), *(weights(slots=[s]) for s in ODD_SLOTS)]
-    total = getattr(op, "weight_checksum", 0)
-    return next((b for b in found if checksum([int(w) for w in b.reshape(-1).view("<u4")]) == total), found[1])
+def test_random_changes_of_one_field_are_treated_alike() -> None:
+    """Refused with the same code and descriptor as by the numpy engine, or the same memories.
 
-
-def test_what_is_illegal_is_error_4_and_the_engine_starts_again() -> None:
-    engine = RtlEngine(SMALL)
-    for op in REFUSED:
-        for each, error in ((op, 4), (conv(), 0)):
-            beats = beats_of(each)
-            program = engine_programs.assembled(SMALL, [LOAD, each])
-            found = engine.run(program, [beats[:, 0].tobytes()], 256, bytes(256), 256, most_cycles=20_000)
-            assert (found.error, bool(found.status & ERROR)) == (error, bool(error)), each
+    The regions lie side by side here, so that what lies beyond one answers; positions that share a bank, and operations that do
+    not wait as they must, may give anything. But there is an end.
+    """
+    engine, rng = engine_of(SMALL), np.random.default_rng(3)
+    refused = equal = 0
+    for program, index, word in random_changes(rng, CHANGES):
+        machine = reference(program, SMALL)
+        status = 0, 0
+        try:
+            machine.run(program.words)
+        except Refused as error:
+            status = error.code, error.index
+        if status[0] in (READ, WRITE):
+            continue
+        found = engine.run(*given(program), random_timing(rng))
+        assert engine.bus_idle
+        if machine.misplaced:
+            continue
+        assert (found.error, found.descriptor) == status, (index, word)
+        refused += found.error > 0
+        if not found.error and word not in (1, 2):
+            assert found.output == machine.regions[Region.OUTPUT], (index, word)
+            equal += 1
+    assert min(refused, equal) > CHANGES // 5
 
 
 def test_steps_of_one_position_tile_pass_through_a_ring_that_is_too_small() -> None:
     beats = weights(groups=75, steps=300)
-    program = engine_programs.assembled(SMALL, [LOAD, conv(beats, source_stride=0, rows=1, columns=1)])
-    found = RtlEngine(SMALL).run(program, [beats[:, 0].tobytes()], 256, bytes(256), 256).require()
-    assert found.counters["STEPS"] == 300
+    one = conv(beats, source_stride=0, rows=1, columns=1)
+    assert engine_of(SMALL).run(*Case((0, 0), (one,), beats).given()).require().counters["STEPS"] == 300

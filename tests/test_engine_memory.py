@@ -133,7 +133,8 @@ def convolutions(
         for _ in range(tiles):
             slots, steps = int(rng.integers(1, config.table_depth + 1)), int(rng.integers(least_steps, 40))
             head = rng.integers(0, 1 << 64, (1, ports), dtype=np.uint64)
-            head[0, 0] = slots | int(rng.integers(1 << 32)) << 16 | steps << 48
+            first, groups = int(rng.integers(1 << 16)), int(rng.integers(1, 1024))
+            head[0, 0] = slots | first << 16 | groups << 32 | steps << 48
             told.extend((TOLD_TILE, int(w)) for w in head.view("<u4")[0, :2])
             beats.extend(head)
             for _ in range(slots):
@@ -178,10 +179,15 @@ def test_weights_come_a_beat_each_cycle() -> None:
 # Images
 
 
+def taking(convolution: Operation, image: Image) -> Operation:
+    """It, with the windows of an image."""
+    return replace(convolution, image=1, rows=image.rows, columns=image.columns, patch_words=image.patch_words)  # type: ignore[call-arg]
+
+
 def image_work(config: EngineConfig, rng: Rng, image: Image) -> Work:
     work, _ = convolutions(config, rng, 1)
     size = -(-image.width // 2) * 8 * image.height + image.offset
-    convolution = replace(work.operations[0], image=1, rows=image.rows, columns=image.columns)
+    convolution = taking(work.operations[0], image)
     return Work([image, convolution], work.parts, rng.integers(0, 256, size, dtype=np.uint8).tobytes())
 
 
@@ -189,7 +195,7 @@ def windows(config: EngineConfig, work: Work) -> np.ndarray:
     """Positions × bytes by the numpy engine."""
     reference = Reference(config, {Region.INPUT: bytearray(work.input)})
     reference._image(work.operations[0])
-    return np.stack([p.reshape(-1) for p in reference.patches])
+    return np.stack([window.reshape(-1) for _, window in reference.patches])
 
 
 def image_of(
@@ -262,7 +268,7 @@ def healthy() -> Work:
     load = Load(region=Region.INPUT, words_per_run=depth, runs=1)
     store = Store(region=Region.OUTPUT, words_per_run=depth, runs=1)
     image = image_of(SMALL, (3, 3, 3), (16, 16), 1, 1)
-    first = replace(convolution.operations[0], image=1, rows=image.rows, columns=image.columns)
+    first = taking(convolution.operations[0], image)
     operations = [load, image, first, *convolution.operations[1:], store]
     return Work(
         operations, convolution.parts, rng.integers(0, 256, depth * size, dtype=np.uint8).tobytes(), 0, depth * size

@@ -26,20 +26,16 @@ struct View {
     return sum >= ring ? sum - ring : sum;
   }
 
+  // Columns, and their share of a pixel's number, are modulo 2^16.
   uint32_t pixel(uint32_t row, uint32_t x) const {
     ILMPQ_HLS(inline)
-    return row + (split ? (x & 1) * half + (x >> 1) : x);
+    return row + ((split ? (x & 1) * half + (x >> 1 & 0x7FFF) : x) & 0xFFFF);
   }
 
   // The number of a pixel's byte.
   uint32_t byte(uint32_t pixel) const {
     ILMPQ_HLS(inline)
     return pair ? pixel >> 1 : pixel;
-  }
-
-  bool wrapped(uint32_t row) const {
-    ILMPQ_HLS(inline)
-    return !ring || row < ring;
   }
 };
 
@@ -58,16 +54,23 @@ class ActivationMemory {
     ILMPQ_HLS(array_partition variable=bytes complete dim=3)
   }
 
-  static bool holds(uint64_t d) { return d < static_cast<uint64_t>(Config::DEPTH); }
+  // Words are numbered modulo the power of two that is at least twice the depth, pixels modulo twice as many as bytes then.
+  static const uint32_t WORDS = 2u << bits_of(Config::DEPTH - 1);
+  static const uint32_t PIXELS = 2 * BANKS * WORDS;
 
-  // The word of a group's byte; it may lie beyond the memory.
-  static uint64_t word(const View &view, uint32_t group, uint32_t byte) {
+  static bool holds(uint32_t d) { return d < static_cast<uint32_t>(Config::DEPTH); }
+
+  // The word of a group's pixel; it may lie beyond the memory.
+  static uint32_t word(const View &view, uint32_t group, uint32_t pixel) {
     ILMPQ_HLS(inline)
-    return view.base + static_cast<uint64_t>(group) * view.stride + byte / BANKS;
+    return (view.base + group * view.stride + view.byte(pixel % PIXELS) / BANKS) % WORDS;
   }
 
+  // A tensor's ring and what begins in it.
+  static bool encircles(const View &view, uint32_t row) { return !view.ring || (row < view.ring && view.ring < PIXELS / 2); }
+
   // A pixel's codes.
-  void read(const View &view, uint64_t d, uint32_t pixel, uint8_t codes[TK]) const {
+  void read(const View &view, uint32_t d, uint32_t pixel, uint8_t codes[TK]) const {
     ILMPQ_HLS(inline)
     const uint32_t bank = view.byte(pixel) % BANKS;
     const int shift = (pixel & 1) * 4;
@@ -78,12 +81,12 @@ class ActivationMemory {
     }
   }
 
-  uint8_t read_lane(uint64_t d, uint32_t byte, int lane) const {
+  uint8_t read_lane(uint32_t d, uint32_t byte, int lane) const {
     ILMPQ_HLS(inline)
     return bytes[d][byte % BANKS][lane];
   }
 
-  void write_lane(const View &view, uint64_t d, uint32_t pixel, int lane, uint8_t code) {
+  void write_lane(const View &view, uint32_t d, uint32_t pixel, int lane, uint8_t code) {
     ILMPQ_HLS(inline)
     uint8_t &byte = bytes[d][view.byte(pixel) % BANKS][lane];
     if (!view.pair) {

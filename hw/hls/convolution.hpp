@@ -27,7 +27,7 @@ class Convolution {
 
   WeightStream<Config> stream;
   StepUnit<Config> arrays;
-  RowTile row_tiles[Config::TABLE];
+  RowTile row_tiles[OUTER_TILES];
   Slot slots[Config::TABLE];
   uint8_t patches[TP][Windows<Config>::WORDS * TK];
 
@@ -68,21 +68,23 @@ class Convolution {
   // A row tile's header and slots.
   template <class Port>
   Error begin(const Compute &op, Port &port, uint32_t r, bool streams) {
-    if (r >= static_cast<uint32_t>(Config::TABLE)) return ILLEGAL;
     RowTile &tile = row_tiles[r];
     Error error = stream.header(port, tile);
     tile.first_slot = r ? row_tiles[r - 1].first_slot + row_tiles[r - 1].slots : 0;
     tile.first_step = r ? row_tiles[r - 1].first_step + row_tiles[r - 1].steps : 0;
     const uint64_t steps = op.image ? op.patch_words : static_cast<uint64_t>(op.kernel_y * op.kernel_x) * tile.groups;
     if (error != OK) return error;
-    if (!tile.slots || !tile.steps || tile.steps != steps) return ILLEGAL;
+    if (!tile.slots || tile.slots > MOST_SLOTS || !tile.groups || tile.groups > MOST_GROUPS) return ILLEGAL;
+    if (!tile.steps || tile.steps != steps) return ILLEGAL;
     if (tile.first_slot + tile.slots > static_cast<uint32_t>(Config::TABLE)) return ILLEGAL;
     if (!streams && tile.first_step + tile.steps > static_cast<uint32_t>(Config::RING)) return ILLEGAL;
     for (uint32_t i = 0; i < tile.slots && error == OK; i++) {
       Slot &slot = slots[tile.first_slot + i];
       error = stream.slot(port, slot);
       for (int h = 0; h < 2 && error == OK; h++)
-        if (slot.half[h].valid && (slot.half[h].row >= Config::ROWS || slot.half[h].lane >= TK)) error = ILLEGAL;
+        if (slot.half[h].valid && (slot.half[h].row >= Config::ROWS || slot.half[h].lane >= TK ||
+                                   (op.has_residual && slot.half[h].residual && slot.residual_lane[h] >= TK)))
+          error = ILLEGAL;
     }
     return error;
   }
@@ -99,11 +101,11 @@ class Convolution {
       for (uint32_t ky = 0; ky < kernel_y; ky++) {
         for (uint32_t kx = 0; kx < kernel_x; kx++) {
           Tap<TP> tap;
-          uint64_t word[TP];
+          uint32_t word[TP];
           if (!op.image) {
             tap = tap_at<Config>(op, tile, ky, kx, row_offset, memory);
             for (int p = 0; p < TP; p++)
-              word[p] = Memory::word(op.source, row_tile.first_group, op.source.byte(tap.pixel[p]));
+              word[p] = Memory::word(op.source, row_tile.first_group, tap.pixel[p]);
           }
           for (uint32_t g = 0; g < groups; g++) {
             ILMPQ_HLS(pipeline II=1)
@@ -129,7 +131,7 @@ class Convolution {
   }
 
   // A step's activations out of the memory; the words move on to the next group.
-  static bool read(const Compute &op, const Memory &memory, const Tile<TP> &tile, const Tap<TP> &tap, uint64_t word[TP],
+  static bool read(const Compute &op, const Memory &memory, const Tile<TP> &tile, const Tap<TP> &tap, uint32_t word[TP],
                    int pass, uint8_t act[TP][TK]) {
     ILMPQ_HLS(inline)
     bool good = true;
@@ -144,7 +146,7 @@ class Convolution {
       } else {
         for (int l = 0; l < TK; l++) act[p][l] = op.padding[pass] & ((1 << Config::ACT_BITS) - 1);
       }
-      word[p] += op.source.stride;
+      word[p] = (word[p] + op.source.stride) % Memory::WORDS;
     }
     return good;
   }
@@ -164,14 +166,15 @@ class Convolution {
       const Slot &slot = slots[row_tile.first_slot + i];
       bool reads = false;
       int64_t skip[2][TP];
+      for (int p = 0; p < tile.count; p++)
+        if (!reaches(op, slot, tile.position[p])) return ILLEGAL;
       for (int h = 0; h < 2; h++) {
         const Result &half = slot.half[h];
         const bool adds = op.has_residual && half.valid && half.residual;
         reads |= adds;
         for (int p = 0; p < tile.count; p++) {
           const uint32_t byte = tile.position[p].residual;
-          const uint64_t d = Memory::word(op.residual, slot.residual_group, byte);
-          if (adds && (!Memory::holds(d) || slot.residual_lane[h] >= TK)) return ILLEGAL;
+          const uint32_t d = Memory::word(op.residual, slot.residual_group, byte);
           skip[h][p] = adds ? memory.read_lane(d, byte, slot.residual_lane[h]) - op.residual_offset : 0;
         }
       }
@@ -188,6 +191,14 @@ class Convolution {
       }
     }
     return OK;
+  }
+
+  // Whether a slot's places are in the memory, used or not.
+  static bool reaches(const Compute &op, const Slot &slot, const Position &at) {
+    ILMPQ_HLS(inline)
+    const uint32_t pixel = op.logits ? 4 * at.target : at.target;
+    return Memory::holds(Memory::word(op.target, slot.group, pixel)) &&
+           (!op.has_residual || Memory::holds(Memory::word(op.residual, slot.residual_group, at.residual)));
   }
 
   static void check_residuals(const Tile<TP> &tile, Memory &memory) {

@@ -10,6 +10,8 @@ namespace ilmpq {
 static const int DESCRIPTOR_WORDS = 32;
 static const uint32_t PROGRAM_MAGIC = 0x314D4C49;
 static const uint32_t DESCRIPTOR_MARK = 0xA5;
+static const uint32_t MOST_DESCRIPTORS = 0xFFFF;
+static const uint32_t OUTER_TILES = 32;  // most row tiles of a position-outer CONV
 
 enum Kind { LOAD = 1, STORE, CONV, MAX, AVERAGE, IMAGE };
 enum Mode { PAIR, BYTE, NARROWED, TWO_PASS };
@@ -44,7 +46,7 @@ struct Image {
   bool legal() const {
     const uint32_t window = kernel_y * kernel_x * channels;
     return space <= OUTPUT && offset % 8 == 0 && height && width && width <= Config::LINE && rows && columns &&
-           kernel_x && stride_y && stride_x && Config::image_kernel(kernel_y, channels) &&
+           kernel_x && kernel_x <= kernel_y && stride_y && stride_x && Config::image_kernel(kernel_y, channels) &&
            window <= Config::IMAGE_BYTES && words == (window + Config::TK - 1) / Config::TK;
   }
 };
@@ -98,18 +100,30 @@ struct Compute {
 
   template <class Config>
   bool legal() const {
+    typedef ActivationMemory<Config> Memory;
     const bool conv = kind == CONV;
-    bool good = mode <= (conv ? TWO_PASS : BYTE) && positions <= Config::TP && rows && columns && tiles && shift < 63;
+    bool good = mode <= (conv ? TWO_PASS : BYTE) && positions <= Config::TP && rows && columns && tiles;
     good &= Config::ACT_BITS == 4 || (!target.pair && (image || mode != PAIR));
     good &= !logits || (!target.pair && positions == 1 && kind != MAX);
-    good &= source.wrapped(source_row) && target.wrapped(target_row);
+    good &= Memory::encircles(source, source_row) && Memory::encircles(target, target_row);
+    good &= !target.ring || target.pitch <= target.ring;
+    if (position_outer) good &= conv && tiles <= OUTER_TILES;
     // An image's windows come once.
-    if (image) good &= conv && mode != PAIR && patch_words && (position_outer || tiles == 1);
+    if (image) good &= conv && (mode == BYTE || mode == TWO_PASS) && patch_words && (position_outer || tiles == 1);
     else good &= height && width && kernel_y && kernel_x && dilation_y && dilation_x && stride_y && stride_x;
-    if (has_residual) good &= conv && residual_stride_y && residual_stride_x && residual.wrapped(residual_row);
+    if (has_residual) good &= conv && residual_stride_y && residual_stride_x && Memory::encircles(residual, residual_row);
+    if (mode == NARROWED) good &= narrows<Config::ACT_BITS>();
     if (kind == MAX) good &= (positions & (positions - 1)) == 0;
+    else good &= shift < 63 && low <= high && (logits || (low >= -256 && high <= 255));
     if (kind == AVERAGE) good &= positions == 1 && !target.pair;
     return good;
+  }
+
+  // To codes from 0 or 1 to 2^b - 1.
+  template <int ACT_BITS>
+  bool narrows() const {
+    return narrow_shift <= 8 - ACT_BITS && narrow_sub << narrow_shift <= 255 && narrow_low <= 1 && narrow_high &&
+           narrow_high < 1 << ACT_BITS && (narrow_high & (narrow_high + 1)) == 0;
   }
 
  private:

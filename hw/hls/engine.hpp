@@ -29,6 +29,7 @@ class Engine {
     error = fetch(port, 0, header);
     if (error == OK && (header[0] != PROGRAM_MAGIC || header[1] != ENGINE_VERSION)) error = HEADER;
     if (error == OK && header[2] != Config::GEOMETRY_ID) error = GEOMETRY;
+    if (error == OK && header[3] > MOST_DESCRIPTORS) error = HEADER;
     if (error != OK) return error;
     count = header[3];
     uint32_t sum = 0;
@@ -54,8 +55,8 @@ class Engine {
     failed = ++done;
     error = fetch(port, done, words);
     if (error == OK) error = execute(port, words);
-    if (error == OK && done == count && !windows.empty()) error = ILLEGAL;  // the image unit would wait for ever
     if (error == OK) failed = 0;
+    if (error == OK && done == count && !windows.empty()) error = unwanted();
   }
 
  private:
@@ -78,6 +79,12 @@ class Engine {
     return good ? OK : READ;
   }
 
+  // Windows that nothing takes: the image unit would wait for ever.
+  Error unwanted() {
+    failed = windows.next_descriptor();
+    return ILLEGAL;
+  }
+
   static bool waits_for_later(uint16_t completed, uint32_t wait) {
     return static_cast<uint16_t>(completed - wait) >= 0x8000;
   }
@@ -90,8 +97,11 @@ class Engine {
     const uint32_t kind = words[0] & 15;
     if (kind == LOAD || kind == STORE) return copy(port, Copy(words), kind == LOAD);
     if (kind == IMAGE) {
+      if (windows.full()) return unwanted();
       const Image image(words);
-      return image.legal<Config>() ? windows.push(image, done) : ILLEGAL;
+      if (!image.legal<Config>()) return ILLEGAL;
+      windows.push(image, done);
+      return OK;
     }
     if (kind != CONV && kind != MAX && kind != AVERAGE) return ILLEGAL;
     const Compute op(words);

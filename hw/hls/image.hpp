@@ -9,7 +9,7 @@ namespace ilmpq {
 template <class Config>
 class Windows {
  public:
-  static const int PENDING = 8;  // images that may wait
+  static const int PENDING = 9;  // images that may wait
   static const int WORDS = 32;   // most words of a window
   static const int TK = Config::TK;
 
@@ -20,17 +20,19 @@ class Windows {
   }
 
   bool empty() const { return count == 0; }
+  bool full() const { return count == PENDING; }
 
-  Error push(const Image &image, uint32_t descriptor) {
-    if (count == PENDING) return ILLEGAL;
+  // The descriptor of the next window's image.
+  uint32_t next_descriptor() const { return descriptors[first]; }
+
+  void push(const Image &image, uint32_t descriptor) {
     pending[(first + count) % PENDING] = image;
     descriptors[(first + count) % PENDING] = descriptor;
     count++;
-    return OK;
   }
 
   // The descriptor whose image memory did not give, else the one at hand.
-  uint32_t blamed(uint32_t descriptor) const { return unread ? descriptors[first] : descriptor; }
+  uint32_t blamed(uint32_t descriptor) const { return unread ? next_descriptor() : descriptor; }
 
   // The next window as words of TK bytes.
   template <class Port>

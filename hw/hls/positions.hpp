@@ -80,8 +80,8 @@ Tap<Config::TP> tap_at(const Compute &op, const Tile<Config::TP> &tile, uint32_t
   for (int p = 0; p < Config::TP; p++) {
     ILMPQ_HLS(unroll)
     const Position &at = tile.position[p];
-    const int32_t y = at.y + static_cast<int32_t>(ky * op.dilation_y), x = at.x + static_cast<int32_t>(kx * op.dilation_x);
-    tap.inside[p] = p < tile.count && y >= 0 && y < op.height && x >= 0 && x < op.width;
+    const int32_t y = (at.y + ky * op.dilation_y) & 0xFFFF, x = (at.x + kx * op.dilation_x) & 0xFFFF;
+    tap.inside[p] = p < tile.count && y < op.height && x < op.width;
     tap.pixel[p] = tap.inside[p] ? op.source.pixel(op.source.advanced(at.row, row_distance), x) : 0;
     byte[p] = op.source.byte(tap.pixel[p]);
   }

@@ -12,7 +12,7 @@ Error store_result(const Compute &op, ActivationMemory<Config> &memory, uint32_t
   const int32_t code = rounded(v, op.shift, op.low, op.high);
   for (int i = 0; i < (op.logits ? 4 : 1); i++) {
     const uint32_t at = op.logits ? 4 * pixel + i : pixel;
-    const uint64_t d = ActivationMemory<Config>::word(op.target, group, op.target.byte(at));
+    const uint32_t d = ActivationMemory<Config>::word(op.target, group, at);
     if (!memory.holds(d)) return ILLEGAL;
     const uint8_t byte = op.logits ? static_cast<uint32_t>(code) >> (8 * i) : static_cast<uint32_t>(code + op.target_offset);
     memory.write_lane(op.target, d, at, lane, byte);

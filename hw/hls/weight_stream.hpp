@@ -11,6 +11,8 @@ inline uint32_t bits_of_word(uint64_t word, int low, int count) {
   return static_cast<uint32_t>((word >> low) & ((static_cast<uint64_t>(1) << count) - 1));
 }
 
+static const uint32_t MOST_SLOTS = 255, MOST_GROUPS = 1023;  // of a row tile
+
 struct RowTile {
   uint32_t slots, first_group, groups, steps;
   // where its entries begin in table and ring

@@ -95,8 +95,8 @@ module compute_core #(
   logic start, running, finished;
   logic [PIXEL-1:0] step_y, tap_y, residual_y;
   logic [PIXEL:0] step_y_less, tap_y_less, target_y_less, residual_y_less;
-  logic illegal_op, illegal_rows, illegal_steps, illegal_read, illegal_write, overrun;
-  assign error_o = illegal_op || illegal_rows || illegal_steps || illegal_read || illegal_write || overrun;
+  logic illegal_op, illegal_steps, illegal_read, illegal_write, overrun;
+  assign error_o = illegal_op || illegal_steps || illegal_read || illegal_write || overrun;
   operation #(.TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .PIXEL(PIXEL)) operation_in_work (
     .clk_i, .rst_i, .op_valid_i, .op_ready_o, .op_words_i, .op_o(op), .start_o(start), .running_o(running),
     .finished_i(finished), .op_done_o, .illegal_o(illegal_op), .step_y_o(step_y), .step_y_less_o(step_y_less), .tap_y_o(tap_y),
@@ -124,8 +124,7 @@ module compute_core #(
   row_tile_queue #(.TK(TK), .ADDRESS(ADDRESS), .RING(RING + 1), .TABLE(TABLE)) row_tiles (
     .clk_i, .rst_i, .start_i(start), .finished_i(finished), .op_i(op), .tile_valid_i, .tile_ready_o, .tile_i,
     .valid_o(rows_valid), .take_i(rows_take), .last_o(rows_last), .slots_o(slots), .slot_base_o(slot_base),
-    .target_group_o(target_group), .groups_o(groups), .source_o(source), .steps_o(steps), .ring_base_o(ring_base),
-    .illegal_o(illegal_rows));
+    .target_group_o(target_group), .groups_o(groups), .source_o(source), .steps_o(steps), .ring_base_o(ring_base));
 
   logic tile_push, tile_room, tile_free, tile_last, tile_positions, tile_rows;
   logic queue_pop, patch_valid, patch_done, issue, first, last, second, shift, free;

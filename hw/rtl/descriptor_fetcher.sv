@@ -40,6 +40,9 @@ module descriptor_fetcher #(
   output logic        weights_write_o,
   output logic [31:0] weights_first_o,
   output logic [15:0] weights_tiles_o,
+  output logic        weights_outer_o,
+  // an IMAGE waits for room in its queue
+  output logic        image_waits_o,
   // operations that were given to LOAD, STORE, COMPUTE
   output logic [15:0] loads_o,
   output logic [15:0] stores_o,
@@ -86,6 +89,7 @@ module descriptor_fetcher #(
   end
   assign legal = pair[31:24] == MARK && target != '0;
   assign room = (target & room_i) != '0 && (pair[3:0] != 4'd3 || weights_room_i);
+  assign image_waits_o = pair_valid && state == DESCRIPTORS && first && target[2] && !room_i[2];
   assign take = pair_valid && (state == HEADER || (state == DESCRIPTORS && (!first || room)));
   assign write_o = (take && state == DESCRIPTORS) ? (first ? target : held_target) : '0;
   assign pair_o = first ? {pair[63:32], index_o, pair[15:0]} : {pair[63:39] + ((beat_o == 4'd1) ? base : 25'd0), pair[38:0]};
@@ -160,6 +164,7 @@ module descriptor_fetcher #(
         if (target[3]) base <= '0;
         conv <= pair[3:0] == 4'd3;
       end
+      if (beat_o == 4'd1) weights_outer_o <= pair[37];
       if (beat_o == 4'd13) weights_tiles_o <= pair[15:0];
       if (beat_o == 4'd14) weights_first_o <= pair[63:32];
       if (last_beat) begin

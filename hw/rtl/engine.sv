@@ -141,7 +141,7 @@ module engine #(
   logic [15:0] fetch_index;
   logic [63:0] pair;
   logic [3:0] beat;
-  logic weights_room, weights_write;
+  logic weights_room, weights_write, weights_outer, image_waits;
   logic [31:0] weights_first;
   logic [15:0] weights_tiles;
   logic [47:0] given;
@@ -160,7 +160,8 @@ module engine #(
     .data_valid_i(client_valid[READ_FETCH]), .data_ready_o(client_ready[READ_FETCH]), .data_i(read_data),
     .data_error_i(read_error), .room_i(room), .write_o(write), .pair_o(pair), .beat_o(beat), .index_o(descriptor),
     .weights_room_i(weights_room), .weights_write_o(weights_write), .weights_first_o(weights_first),
-    .weights_tiles_o(weights_tiles), .loads_o(given[15:0]), .stores_o(given[31:16]), .computes_o(given[47:32])
+    .weights_tiles_o(weights_tiles), .weights_outer_o(weights_outer), .image_waits_o(image_waits),
+    .loads_o(given[15:0]), .stores_o(given[31:16]), .computes_o(given[47:32])
   );
   logic [3:0] head_valid, head_ready, head_empty, met;
   logic [1023:0] compute_words;
@@ -290,7 +291,8 @@ module engine #(
     .WEIGHT_PORTS(WEIGHT_PORTS), .RING_DEPTH(RING_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .STEP_BEATS(STEP_BEATS)
   ) weights (
     .clk_i, .rst_i(units_reset), .op_valid_i(weights_write), .op_ready_o(weights_room), .op_first_i(weights_first),
-    .op_beats_i(pair[31:0]), .op_checksum_i(pair[63:32]), .op_tiles_i(weights_tiles), .op_index_i(descriptor),
+    .op_beats_i(pair[31:0]), .op_checksum_i(pair[63:32]), .op_tiles_i(weights_tiles), .op_outer_i(weights_outer),
+    .op_index_i(descriptor),
     .idle_o(weights_idle), .error_field_o(field_error), .error_weights_o(weights_wrong), .error_response_o(response_error),
     .error_index_o(weights_index),
     .run_valid_o(run_valid), .run_ready_i(run_ready), .run_first_o(run_first), .run_beats_o(run_beats),
@@ -320,16 +322,22 @@ module engine #(
     .patch_valid_i(patch_valid), .patch_ready_o(patch_ready), .patch_data_i(patch_data), .patch_last_i(patch_last),
     .step_o(stepped), .stall_weights_o(stall_weights), .stall_patches_o(stall_patches), .stall_results_o(stall_results)
   );
-  always_ff @(posedge clk_i) if (head_valid[COMPUTE] && head_ready[COMPUTE]) compute_index <= compute_words[31:16];
+  logic [4:0] window_words;
+  always_ff @(posedge clk_i) begin
+    if (head_valid[COMPUTE] && head_ready[COMPUTE]) {window_words, compute_index} <= {compute_words[26*32+16+:5], compute_words[31:16]};
+  end
   assign stall_order = head_valid[COMPUTE] && !met[COMPUTE] && compute_ready;
   event_counters #(.EVENTS(6)) events (
     .clk_i, .clear_i(begins), .count_o(counters),
     .event_i({stall_order, stall_results, stall_patches, stall_weights, stepped, 1'b1} & {6{running}})
   );
 
-  // Errors; a unit's words of its descriptor tell which. Windows that no descriptor is left to take are one.
-  logic unwanted;
-  assign unwanted = fetched && given == completed && patch_valid && !patch_ready;
+  // Errors; a unit's words of its descriptor tell which. A CONV wants windows that no IMAGE before it gives, or others than
+  // those that come; windows are left that no CONV can take any more.
+  logic starved, unwanted;
+  assign starved = patch_ready && (head_empty[IMAGE] || (head_valid[IMAGE] && image_words[31:16] > compute_index)
+      || (patch_valid && image_words[6*32+27+:5] != window_words));
+  assign unwanted = (fetched || image_waits) && given == completed && patch_valid && !patch_ready;
   always_comb begin
     error = 1'b1;
     error_code = 4'd4;
@@ -354,7 +362,7 @@ module engine #(
       error_index = store_words[31:16];
     end else if (image_error) begin
       error_index = image_words[31:16];
-    end else if (compute_error) begin
+    end else if (compute_error || starved) begin
       error_index = compute_index;
     end else if (unwanted) begin
       error_index = image_words[31:16];

@@ -71,8 +71,16 @@ module operation #(
   assign low = $signed(words[24*32+:32]);
   assign high = $signed(words[25*32+:32]);
 
+  // Narrowing: from 0 or 1 to 2^b - 1, b at most ACT_BITS; what is taken off is a byte.
+  logic [2:0] shift;
+  logic [7:0] sub, least, most_code;
+  logic no_narrowing;
+  assign {most_code, least, sub, shift} = words[21*32+:27];
+  assign no_narrowing = mode == 3'd2 && (32'(shift) > 8 - ACT_BITS || (({7'd0, sub} << shift) >> 8) != 0 || least > 8'd1
+      || !most_code[0] || (most_code & (most_code + 8'd1)) != 0 || (most_code >> ACT_BITS) != 0);
+
   // Sizes that must not be 0, combinations that there are not, rows outside their ring.
-  logic no_size, no_source, no_residual, no_mode, no_tile, no_row, wrong;
+  logic no_size, no_source, no_residual, no_mode, no_tile, no_row, no_clamp, wrong;
   logic [3:0] most;
   assign most = words[3*32+12+:4];
   assign no_size = words[9*32+:16] == 0 || words[9*32+16+:16] == 0 || words[26*32+:16] == 0;
@@ -85,9 +93,10 @@ module operation #(
       || (!conv && position_outer) || (logits && (pair || kind == MAX)) || (kind == AVERAGE && pair);
   assign no_tile = 32'(most) >= TP || ((logits || kind == AVERAGE) && most != 0) || (kind == MAX && ((most + 4'd1) & most) != 0);
   assign no_row = outside(words[11*32+:24], words[6*32+:24]) || outside(words[15*32+:24], words[14*32+:24])
-      || (residual && outside(words[20*32+:24], words[19*32+:24]));
-  assign wrong = kind < CONV || kind > AVERAGE || no_size || no_source || no_residual || no_mode || no_tile || no_row
-      || words[23*32+25+:6] == 6'd63 || (!logits && (low < -256 || high > 255)) || low > high;
+      || (residual && outside(words[20*32+:24], words[19*32+:24])) || (words[14*32+:24] != 0 && words[13*32+:16] > words[14*32+:24]);
+  assign no_clamp = words[23*32+25+:6] == 6'd63 || (!logits && (low < -256 || high > 255)) || low > high;
+  assign wrong = kind < CONV || kind > AVERAGE || no_size || no_source || no_residual || no_mode || no_narrowing || no_tile
+      || no_row || no_clamp;
 
   function automatic logic outside(input logic [23:0] row, input logic [23:0] ring);
     outside = ring != 0 && (row >= ring || (ring >> (PIXEL - 1)) != 0);

@@ -152,7 +152,8 @@ module position_generator #(
       if (write && hit) target_o[b*TARGET_EACH+:ADDRESS] <= address;
       if (write && hit && !(pair && target[0])) target_o[b*TARGET_EACH+ADDRESS+:BANK_BITS] <= BANK_BITS'(index_2);
       if (write && hit && !(pair && !target[0])) target_o[b*TARGET_EACH+ADDRESS+BANK_BITS+:BANK_BITS] <= BANK_BITS'(index_2);
-      if (write && 32'(from_bank) == b) residual_o[b*ADDRESS+:ADDRESS] <= from[BANK_BITS+:ADDRESS];
+      // Banks without a pixel have the first one's address: every bank's is then one of the tile's.
+      if (write && (index_2 == 0 || 32'(from_bank) == b)) residual_o[b*ADDRESS+:ADDRESS] <= from[BANK_BITS+:ADDRESS];
     end
   end
 endmodule

@@ -1,4 +1,5 @@
-// The row tiles of the operations, as headers from the weight loader, in the order in which the core needs them.
+// The row tiles of the operations, as headers from the weight loader (which checks them), in the order in which the core
+// needs them.
 //
 // Position-outer operations go through all their row tiles for each tile of positions; others through each once. MAX and
 // AVERAGE have groups instead of row tiles and go through them in the same way.
@@ -31,8 +32,7 @@ module row_tile_queue #(
   output logic [9:0]         groups_o,
   output logic [ADDRESS-1:0] source_o,       // address of its first group
   output logic [15:0]        steps_o,
-  output logic [RING-1:0]    ring_base_o,
-  output logic               illegal_o
+  output logic [RING-1:0]    ring_base_o
 );
   logic pool, outer;
   logic [15:0] count;
@@ -78,7 +78,6 @@ module row_tile_queue #(
   end
 
   always_ff @(posedge clk_i) begin
-    illegal_o <= 1'b0;
     if (rst_i) begin
       {written, at, kept, op_first, op_end} <= '0;
       {slot_next, slot_first, slot_end} <= '0;
@@ -97,7 +96,6 @@ module row_tile_queue #(
         ring_first <= ring_next;
         pool_source <= op_i[4*32+:ADDRESS];
         pool_group <= op_i[27*32+20+:10];
-        illegal_o <= !pool && outer && count > 16'(2**DEPTH_BITS);
       end else if (finished_i) begin
         running <= 1'b0;
         state <= 2'd0;
@@ -116,8 +114,6 @@ module row_tile_queue #(
                 at <= at + 1'b1;
                 slot_next <= slot_next + TABLE'(header[15:0]);
                 ring_next <= ring_next + RING'(header[63:48]);
-                illegal_o <= header[15:0] == 0 || header[15:0] > 16'd255 || header[63:48] == 0 || header[47:32] == 0 || header[47:42] != 0
-                    || (outer && header[63:48] > 16'(2**(RING-1)) - 16'(RING'(ring_next - ring_first)));
               end
             end
           2'd1: state <= 2'd2;

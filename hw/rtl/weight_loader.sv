@@ -1,7 +1,7 @@
 // Turns the beats of the weight image into headers of row tiles, slots of the slot table and steps of the weight ring, as
-// far ahead as these have room; checks every op's end and checksum.
+// far ahead as these have room; checks every header and every op's end and checksum.
 //
-// An op (CONV) is `tiles` row tiles in `beats` beats from `first` on.
+// An op (CONV) is `tiles` row tiles in `beats` beats from `first` on. A position-outer op needs room for all of them at once.
 module weight_loader #(
   // ports
   parameter int WEIGHT_PORTS = 3,
@@ -11,6 +11,8 @@ module weight_loader #(
   parameter int TABLE_DEPTH = 128,
   // beats of a step, at most 64
   parameter int STEP_BEATS = 12,
+  // most row tiles of a position-outer op: what the core can hold
+  localparam int OUTER_TILES = 32,
   localparam int BEAT_BITS = 64 * WEIGHT_PORTS,
   localparam int RING_BITS = $clog2(RING_DEPTH),
   localparam int TABLE_BITS = $clog2(TABLE_DEPTH)
@@ -23,11 +25,12 @@ module weight_loader #(
   input  logic [31:0]                op_beats_i,
   input  logic [31:0]                op_checksum_i,
   input  logic [15:0]                op_tiles_i,
+  input  logic                       op_outer_i,
   // the descriptor's number
   input  logic [15:0]                op_index_i,
   // every op has been delivered and its checksum was right
   output logic                       idle_o,
-  // of the op with `error_index_o`: no row tiles; wrong checksum, end or header; an error response
+  // of the op with `error_index_o`: an illegal number of row tiles or header; wrong checksum or end; an error response
   output logic                       error_field_o,
   output logic                       error_weights_o,
   output logic                       error_response_o,
@@ -71,15 +74,16 @@ module weight_loader #(
   logic op_valid, op_room;
   logic [31:0] beats, expected;
   logic [15:0] tiles;
+  logic outer;
   logic [4:0] unused_level;
   assign op_ready_o = run_ready_i && op_room;
   assign run_valid_o = op_valid_i && op_room;
   assign run_first_o = op_first_i;
   assign run_beats_o = op_beats_i;
-  stream_fifo #(.WIDTH(96), .DEPTH(16)) ops (
+  stream_fifo #(.WIDTH(97), .DEPTH(16)) ops (
     .clk_i, .rst_i, .in_valid_i(op_valid_i && op_ready_o), .in_ready_o(op_room),
-    .in_data_i({op_beats_i, op_checksum_i, op_tiles_i, op_index_i}),
-    .out_valid_o(op_valid), .out_ready_i(state == CHECK), .out_data_o({beats, expected, tiles, error_index_o}),
+    .in_data_i({op_outer_i, op_beats_i, op_checksum_i, op_tiles_i, op_index_i}),
+    .out_valid_o(op_valid), .out_ready_i(state == CHECK), .out_data_o({outer, beats, expected, tiles, error_index_o}),
     .level_o(unused_level)
   );
 
@@ -93,10 +97,14 @@ module weight_loader #(
   logic [RING_BITS-1:0] step;
   logic [TABLE_BITS-1:0] slot;
   logic [63:0] header;
+  // What a row tile may have: all, less what the others of a position-outer op have.
+  logic [TABLE_BITS:0] slots_most;
+  logic [RING_BITS:0] steps_most;
   logic header_legal;
   assign slot_done = slot_beat == 2'(SLOT_BEATS - 1);
   assign step_done = step_beat == 6'(STEP_BEATS - 1);
-  assign header_legal = beat_i[15:0] != '0 && beat_i[15:0] <= 16'(TABLE_DEPTH) && beat_i[63:48] != '0;
+  assign header_legal = beat_i[15:0] != '0 && beat_i[15:0] <= 16'(slots_most) && beat_i[15:8] == '0
+      && beat_i[47:32] != '0 && beat_i[47:42] == '0 && beat_i[63:48] != '0 && (!outer || beat_i[63:48] <= 16'(steps_most));
 
   // A slot or step begins when there is room for it.
   always_comb begin
@@ -126,7 +134,13 @@ module weight_loader #(
     if (state == IDLE) begin
       beats_left <= beats;
       tiles_left <= tiles;
+      slots_most <= (TABLE_BITS+1)'(TABLE_DEPTH);
+      steps_most <= (RING_BITS+1)'(RING_DEPTH);
     end else begin
+      if (state == HEADER && take && outer) begin
+        slots_most <= slots_most - (TABLE_BITS+1)'(beat_i[15:0]);
+        steps_most <= steps_most - (RING_BITS+1)'(beat_i[63:48]);
+      end
       if (take) beats_left <= beats_left - 1'b1;
       if (state == STEPS && take && step_done && steps_left == 16'd1) tiles_left <= tiles_left - 1'b1;
     end
@@ -211,12 +225,11 @@ module weight_loader #(
   end
 
   assign idle_o = state == IDLE && !op_valid;
-  assign error_field_o = state == IDLE && op_valid && tiles == '0;
+  assign error_field_o = (state == IDLE && op_valid && (tiles == '0 || (outer && tiles > 16'(OUTER_TILES)))) || (state == HEADER && take && !header_legal);
   assign error_response_o = take && beat_error_i;
   always_comb begin
     case (state)
-      HEADER: error_weights_o = (take && !header_legal) || beats_left == '0;
-      SLOTS, STEPS: error_weights_o = beats_left == '0;
+      HEADER, SLOTS, STEPS: error_weights_o = beats_left == '0;
       CHECK: error_weights_o = sum != expected || beats_left != '0;
       default: error_weights_o = 1'b0;
     endcase

@@ -174,7 +174,9 @@ module write_back #(
   // A slot names rows and lanes that there are.
   logic no_place;
   assign no_place = go_1 && !pool && ((even_slot[57] && (32'(even_slot[56:52]) >= ROWS / 2 || 32'(even_slot[63:59]) >= TK))
-      || (odd_slot[57] && (32'(odd_slot[56:52]) >= ROWS / 2 || 32'(odd_slot[63:59]) >= TK)));
+      || (odd_slot[57] && (32'(odd_slot[56:52]) >= ROWS / 2 || 32'(odd_slot[63:59]) >= TK))
+      || (residual && even_slot[57] && even_slot[58] && 32'(places[24:20]) >= TK)
+      || (residual && odd_slot[57] && odd_slot[58] && 32'(places[29:25]) >= TK));
 
   // What a slot needs further on travels with it.
   logic [4*42-1:0] factors;            // stages 3 to 6: {adds, odd factor, even factor}
@@ -332,6 +334,7 @@ module write_back #(
     assign odd = logits ? odd_logit[8*(b%4)+:8]
         : {odd_byte[8*32'(pair ? high_position : low_position)+(pair ? 0 : 4)+:4], odd_byte[8*32'(low_position)+:4]};
     assign illegal_write[b] = hit && address >= ADDRESS'(AM_DEPTH);
+    assign illegal_read[b] = from_address[b*ADDRESS+:ADDRESS] >= ADDRESS'(AM_DEPTH);
     always_ff @(posedge clk_i) begin
       address_o[b*WORD+:WORD] <= write ? address[WORD-1:0] : reads ? from_address[b*ADDRESS+:WORD] : am_address_i[WORD-1:0];
     end
@@ -353,7 +356,8 @@ module write_back #(
       answer <= serve && !am_write_i;
       am_data_valid_o <= answer;
       finished_o <= write && write_end && write_last;
-      illegal_o <= (write && |illegal_write) || (serve && am_address_i >= 16'(AM_DEPTH)) || (write && reads) || no_place;
+      illegal_o <= (write && |illegal_write) || (reads && |illegal_read) || (serve && am_address_i >= 16'(AM_DEPTH))
+          || (write && reads) || no_place;
     end
   end
 endmodule
