@@ -37,7 +37,8 @@ def compile_program(program: Program, config: EngineConfig, keep_all: bool = Fal
         operations.compute(step, band)
         if keep_all:
             operations.keep(step, band)
-    descriptors = operations.order.descriptors()
+    scheduled = operations.order.scheduled()
+    descriptors = [each.words() for each in scheduled]
     source, output = network.input, network.output
     return EngineImage(
         config,
@@ -48,5 +49,7 @@ def compile_program(program: Program, config: EngineConfig, keep_all: bool = Fal
         Stored(output.tensor, layouts.of[output.tensor.name], 0),
         network.views[program.graph.input.name],
         output,
+        tuple(scheduled),
+        operations.row_tiles(),
         dict(operations.kept),
     )

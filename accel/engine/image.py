@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .config import EngineConfig
 from .layout import Layout
 from .network import Tensor, View
+from .order import Scheduled
 
 Codes = NDArray[np.int64]
 
@@ -82,6 +83,8 @@ class EngineImage:
     output: Stored
     input_view: View
     output_view: View
+    operations: tuple[Scheduled, ...]  # what the words say
+    row_tiles: Mapping[str, tuple[tuple[int, int], ...]]  # slots, and steps of a pass, of each row tile of a layer
     kept: Mapping[str, tuple[Stored, View]] = field(default_factory=dict)  # in scratch, by node, where asked for
 
     @property

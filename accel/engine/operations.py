@@ -39,6 +39,13 @@ class Operations:
         if layouts.image_layer is not None:
             self._unroll(layouts.image_layer)
 
+    def row_tiles(self) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Slots, and steps of a pass, of every row tile of the layers."""
+        return {
+            name: tuple((len(t.slots), steps) for t, steps in zip(w.tiles, w.steps, strict=True))
+            for name, (w, _) in self._by_layer.items()
+        }
+
     def weight_parts(self) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.uint64]], ...]:
         """The weight image, dealt out to the ports."""
         ports = self.config.weight_ports
@@ -49,6 +56,7 @@ class Operations:
         """The image unit gives the windows of the whole network's first layer."""
         source, w, channels = self.layouts.network.input, layer.window, len(layer.source.places)
         self.order.add(
+            layer.name,
             Image(
                 region=Region.INPUT,
                 height=source.height,
@@ -64,16 +72,16 @@ class Operations:
                 channels=channels,
                 patch_words=-(-w.kernel[0] * w.kernel[1] * channels // self.config.geometry.tk),
                 pad_code=source.offset,
-            )
+            ),
         )
 
     def transfer(self, step: Transfer, band: Band) -> None:
         """What copies a band of a tensor."""
         inner, outer = (step.target, step.source) if step.loads else (step.source, step.target)
         region, stored = self.placement.outside[outer.tensor.name]
-        self._copy(inner.tensor, region, stored.offset, (band.first, band.last), step.loads)
+        self._copy(step.name, inner.tensor, region, stored.offset, (band.first, band.last), step.loads)
 
-    def _copy(self, tensor: Tensor, region: Region, offset: int, rows: tuple[int, int], loads: bool) -> None:
+    def _copy(self, name: str, tensor: Tensor, region: Region, offset: int, rows: tuple[int, int], loads: bool) -> None:
         """Copy the words that hold some rows: of every group, in one or two runs if they lie in a ring."""
         held, size = self.placement.held(tensor), self.config.word_bytes
         whole = group_words(tensor, held.layout, self.config.banks)
@@ -97,9 +105,9 @@ class Operations:
                 "stride": whole * size,
             }
             if loads:
-                self.order.add(Load(**fields), reads=outer, writes=inner)
+                self.order.add(name, Load(**fields), reads=outer, writes=inner)
             else:
-                self.order.add(Store(**fields), reads=inner, writes=outer)
+                self.order.add(name, Store(**fields), reads=inner, writes=outer)
             at += count
 
     def keep(self, layer: Layer, band: Band) -> None:
@@ -109,7 +117,7 @@ class Operations:
             self._homes[tensor.name] = Stored(tensor, self.placement.layouts[tensor.name], self.scratch)
             self.scratch += self._homes[tensor.name].size(self.config)
         stored = self._homes[tensor.name]
-        self._copy(tensor, Region.SCRATCH, stored.offset, (band.first, band.last), loads=False)
+        self._copy(f"keep {tensor.name}", tensor, Region.SCRATCH, stored.offset, (band.first, band.last), loads=False)
         self.kept[layer.name] = (stored, layer.target)
 
     def compute(self, layer: Layer, band: Band) -> None:
@@ -210,7 +218,7 @@ class Operations:
             weight_beats=len(weights.words),
             weight_checksum=weights.checksum,
         )
-        self.order.add(operation, reads, writes)
+        self.order.add(layer.name, operation, reads, writes)
 
     def _check_ring(self, layer: Layer, weights: LayerWeights, tiles: int, twice: bool, outer: bool) -> None:
         steps = sum(weights.steps) if outer else max(weights.steps)
@@ -293,7 +301,7 @@ class Operations:
         fields["source_base"] += first * fields["source_stride"]
         shared = {"tiles": groups, "target_group": target_group, "pad_code": offset}
         if layer.node.op is Op.MAX_POOL:
-            self.order.add(Max(**fields, **shared), reads, writes)
+            self.order.add(layer.name, Max(**fields, **shared), reads, writes)
             return
         area = layer.window.kernel[0] * layer.window.kernel[1]
         if area > MOST_AVERAGED or area * 255 >> self.config.geometry.acc_bits:
@@ -308,7 +316,9 @@ class Operations:
             for left, right in _runs(by_position.T):
                 part = fields | self._rectangle(layer, band.first + top, band.first + bottom, left, right)
                 each = int(by_position[top, left])
-                self.order.add(Average(**part, **shared, multiplier=each, bias=-area * offset), reads, writes)
+                self.order.add(
+                    layer.name, Average(**part, **shared, multiplier=each, bias=-area * offset), reads, writes
+                )
 
     def _rectangle(self, layer: Layer, top: int, bottom: int, left: int, right: int) -> dict[str, int]:
         """The fields of a part of a pool's outputs."""

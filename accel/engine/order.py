@@ -36,7 +36,21 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Scheduled:
+    """An operation of a layer, and how many of each queue must have completed before it starts."""
+
+    layer: str
+    operation: Operation
+    waits: Waits
+
+    def words(self) -> list[int]:
+        """The descriptor."""
+        return self.operation.words(self.waits)
+
+
+@dataclass(frozen=True)
 class _Entry:
+    layer: str
     operation: Operation
     queue: str
     number: int  # in its queue, from 1 on
@@ -54,21 +68,21 @@ class Order:
     def __len__(self) -> int:
         return len(self.entries)
 
-    def add(self, operation: Operation, reads: Sequence[Range] = (), writes: Sequence[Range] = ()) -> None:
-        """Append an operation that reads and writes these ranges."""
+    def add(self, layer: str, operation: Operation, reads: Sequence[Range] = (), writes: Sequence[Range] = ()) -> None:
+        """Append an operation of a layer that reads and writes these ranges."""
         queue = _queue(operation)
         self.counts[queue] = self.counts.get(queue, 0) + 1
-        self.entries.append(_Entry(operation, queue, self.counts[queue], tuple(reads), tuple(writes)))
+        self.entries.append(_Entry(layer, operation, queue, self.counts[queue], tuple(reads), tuple(writes)))
 
-    def descriptors(self) -> list[list[int]]:
-        """The descriptors, each waiting for the last operation of every queue that it must not overtake."""
+    def scheduled(self) -> list[Scheduled]:
+        """The operations, each waiting for the last one of every queue that it must not overtake."""
         found = []
         for index, entry in enumerate(self.entries):
             waits = {"load": 0, "store": 0, "compute": 0}
             for earlier in self.entries[:index]:
                 if earlier.queue in waits and _depends(entry, earlier):
                     waits[earlier.queue] = max(waits[earlier.queue], earlier.number)
-            found.append(entry.operation.words(Waits(**waits)))
+            found.append(Scheduled(entry.layer, entry.operation, Waits(**waits)))
         return found
 
 

@@ -1,0 +1,88 @@
+"""What a compiled network asks of an engine, for the cycle model (`ilmpq/perf.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ilmpq.geometry import Resource
+from ilmpq.perf import Counts, Machine, Unit, Work
+
+from .config import EngineConfig
+from .descriptor import Compute, Conv, Copy, Image, Load, Mode
+from .image import EngineImage
+from .order import Scheduled
+
+
+def machine_of(config: EngineConfig) -> Machine:
+    """What the model must know of an engine."""
+    g = config.geometry
+    cascade = max(n for n in range(1, min(g.tk, 32) + 1) if g.tk % n == 0)
+    dsp = any(a.resource is Resource.DSP for a in g.arrays)
+    return Machine(
+        macs_per_cycle=g.macs_per_cycle,
+        ports=config.weight_ports,
+        step_beats=config.step_beats,
+        slot_beats=config.slot_beats,
+        ring=config.ring_depth,
+        table=config.table_depth,
+        word_bytes=config.word_bytes,
+        latency=6 + (cascade - 1) // 2 if dsp else 6,
+    )
+
+
+def works_of(image: EngineImage, macs: Mapping[str, int]) -> list[Work]:
+    """The operations of a program; `macs`: the useful ones of each layer."""
+    operations = [s.operation for s in image.operations]
+    positions = {s.layer: 0 for s in image.operations}
+    for scheduled in image.operations:
+        if isinstance(scheduled.operation, Compute):
+            positions[scheduled.layer] += scheduled.operation.rows * scheduled.operation.columns
+    unrolled = next((o for o in operations if isinstance(o, Image)), None)
+    return [_work(each, image, macs, positions, unrolled) for each in image.operations]
+
+
+def _work(
+    each: Scheduled, image: EngineImage, macs: Mapping[str, int], positions: Mapping[str, int], unrolled: Image | None
+) -> Work:
+    o, w = each.operation, each.waits
+    waits = (w.load, w.store, w.compute)
+    if isinstance(o, Copy):
+        unit = Unit.LOAD if isinstance(o, Load) else Unit.STORE
+        return Work(each.layer, unit, waits, bytes=o.runs * o.words_per_run * image.config.word_bytes)
+    if isinstance(o, Image):
+        return Work(each.layer, Unit.IMAGE, waits)
+    assert isinstance(o, Compute)
+    count = o.rows * o.columns
+    shape = {"tiles": -(-count // (o.positions_less_one + 1)), "positions": o.positions_less_one + 1}
+    if not isinstance(o, Conv):
+        taps, lanes = o.kernel_y * o.kernel_x, image.config.geometry.tk
+        groups = np.ones(o.tiles, np.int64)
+        return Work(each.layer, Unit.POOL, waits, **shape, steps=taps * groups, slots=lanes // 2 * groups)
+    tiles: Counts = np.array(image.row_tiles[each.layer], np.int64)
+    passes = 2 if o.mode == Mode.TWO_PASS else 1
+    return Work(
+        each.layer,
+        Unit.CONV,
+        waits,
+        **shape,
+        steps=tiles[:, 1] * passes,
+        slots=tiles[:, 0],
+        slot_cycles=2 if o.residual else 1,
+        passes=passes,
+        together=bool(o.position_outer),
+        window_cycles=_window_cycles(unrolled) if o.image and unrolled else 0.0,
+        bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
+        macs=macs.get(each.layer, 0) * count // positions[each.layer],
+    )
+
+
+def _window_cycles(image: Image) -> float:
+    """Cycles of the image unit for a window: its new columns, its pairs of words, a row's first columns."""
+    columns = image.stride_x + (image.kernel_x - image.stride_x) / image.columns
+    return columns + -(-image.patch_words // 2)
+
+
+def _image_bytes(image: Image) -> int:
+    return image.height * -(-image.width // 2) * 8

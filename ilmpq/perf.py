@@ -1,0 +1,324 @@
+"""How many cycles the engine takes: a model of its units and queues, from operations, without simulating a cycle.
+
+`frame` walks a list of operations (`Work`) through the four things that take time: steps in the arrays, results through
+the requantizers, weights into the ring, words through the other memory port. All units run side by side; a tile of
+positions takes as long as the slowest of them. What cannot be hidden is told apart, per layer, in `LayerCycles`.
+
+    >>> import numpy as np
+    >>> conv = Work("conv", Unit.CONV, tiles=100, positions=4, steps=np.array([36]), slots=np.array([16]), macs=7_372_800)
+    >>> found = frame([conv], Machine(macs_per_cycle=2048, ports=3, step_beats=12, slot_beats=1, ring=512, table=128, word_bytes=64, latency=13), Memory(32))
+    >>> 3600 < found.cycles < 4200
+    True
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cycles = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+PORT_BYTES = 8
+READ_AHEAD = 64  # words of each weight port that may be asked for before they are used
+# Cycles of an operation beside those of its tiles, with arrays of latency 0 and one position; of them before its first step.
+OVERHEAD, LEAD = 39, 19
+IMAGE_LATENCIES = 5  # of memory, until the first window: header, descriptors, lines
+TRANSFER_LATENCY = 10
+DESCRIPTORS_AHEAD = 5  # operations that are fetched, and whose weights are, before they start
+WEIGHTS_PER_OPERATION = 3  # cycles in which the loader settles
+WEIGHTS_TO_STEP = 6  # cycles from a step's last beat to its use
+
+
+class Unit(Enum):
+    """Who works."""
+
+    LOAD = "load"
+    STORE = "store"
+    IMAGE = "image"
+    CONV = "conv"
+    POOL = "pool"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the model must know of an engine."""
+
+    macs_per_cycle: int
+    ports: int  # that bring weights
+    step_beats: int  # of all ports together, for a step's weights
+    slot_beats: int
+    ring: int  # steps
+    table: int  # slots
+    word_bytes: int  # of the activation memory
+    latency: int  # of the arrays
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What memory gives: bytes per cycle to all ports together, cycles to the first word of a burst."""
+
+    bytes_per_cycle: float
+    latency: int = 40
+
+
+@dataclass(frozen=True)
+class Work:
+    """One operation. Row tiles: the steps of all passes, and the cycles of the requantizers, for a tile of positions."""
+
+    layer: str
+    unit: Unit
+    waits: tuple[int, int, int] = (0, 0, 0)  # LOADs, STOREs, COMPUTEs that must be complete
+    tiles: int = 0  # of positions
+    positions: int = 0  # in a tile
+    steps: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    slots: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
+    slot_cycles: int = 1  # 2 with a residual operand
+    passes: int = 1
+    together: bool = False  # all row tiles of a tile of positions, then the next
+    window_cycles: float = 0.0  # of the image unit, for a position
+    bytes: int = 0  # through the other port, those of the image with the CONVs that take its windows
+    macs: int = 0  # useful ones
+
+    @property
+    def weight_steps(self) -> Counts:
+        """Steps whose weights are fetched, of each row tile."""
+        return self.steps // self.passes
+
+
+@dataclass
+class LayerCycles:
+    """Where a layer's cycles went; `cycles` is the sum of the others."""
+
+    layer: str
+    macs: int = 0
+    cycles: float = 0.0
+    compute: float = 0.0  # steps
+    weights: float = 0.0  # waiting for weights
+    features: float = 0.0  # waiting for feature maps that are loaded or stored, or for windows of the image
+    requantize: float = 0.0  # waiting for results to be written
+    start: float = 0.0  # starts and ends of operations
+    weight_bytes: int = 0
+    feature_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A network's time: the end of every operation, and the cycles of every layer in order."""
+
+    ends: Cycles  # of the operations, in their order
+    layers: tuple[LayerCycles, ...]
+    cycles: float
+    macs_per_cycle: int
+
+    def busy(self, convolutions_only: bool = False) -> float:
+        """The share of the lanes' cycles that were useful."""
+        layers = [x for x in self.layers if x.macs or not convolutions_only]
+        return sum(x.macs for x in layers) / (sum(x.cycles for x in layers) * self.macs_per_cycle)
+
+
+def frame(works: Sequence[Work], machine: Machine, memory: Memory) -> Frame:
+    """The cycles of one frame."""
+    traffic: tuple[Busy, ...] = ()
+    for _ in range(2):  # what goes through the other port at which time is known after the first round
+        engine = _Engine(works, machine, memory, traffic)
+        found = engine.run()
+        traffic = tuple(engine.traffic)
+    return found
+
+
+@dataclass(frozen=True)
+class Busy:
+    """From `begin` to `end` something takes so much of each cycle."""
+
+    begin: float
+    end: float
+    rate: float
+
+
+class _Engine:
+    """The clocks of all units."""
+
+    def __init__(self, works: Sequence[Work], machine: Machine, memory: Memory, traffic: tuple[Busy, ...]) -> None:
+        self.works, self.machine, self.memory = works, machine, memory
+        self.expected = traffic  # of the other port, bytes
+        self.traffic: list[Busy] = []
+        self.computing: list[Busy] = []  # the activation memory's second port
+        self.ends = np.zeros(len(works))
+        self.computes = [0.0]  # ends
+        self.transfers: dict[Unit, list[int]] = {Unit.LOAD: [], Unit.STORE: []}  # places in `works`
+        self.transferred: dict[Unit, list[float]] = {Unit.LOAD: [0.0], Unit.STORE: [0.0]}  # ends
+        self.starts: list[float] = []  # of COMPUTE
+        self.images: deque[float] = deque()  # when windows begin to come
+        self.loader = float(2 * memory.latency)  # the loader's clock
+        self.freed = np.zeros(machine.ring)  # when each place of the ring is free
+        self.place = 0
+        self.slots: deque[tuple[float, int]] = deque()  # of row tiles in the table: when they are free, how many
+        self.layers: dict[str, LayerCycles] = {}
+
+    def run(self) -> Frame:
+        for index, work in enumerate(self.works):
+            layer = self.layers.setdefault(work.layer, LayerCycles(work.layer))
+            layer.feature_bytes += work.bytes
+            if work.unit in (Unit.CONV, Unit.POOL):
+                self.ends[index] = self._compute(work, layer)
+            elif work.unit is Unit.IMAGE:
+                self.images.append(self._ready(work.waits) + IMAGE_LATENCIES * self.memory.latency)
+            else:
+                self.transfers[work.unit].append(index)
+        for unit in self.transfers:
+            self._transferred(unit, len(self.transfers[unit]))
+        return Frame(self.ends, tuple(self.layers.values()), float(self.ends.max()), self.machine.macs_per_cycle)
+
+    def _ready(self, waits: tuple[int, int, int]) -> float:
+        loads, stores, computes = waits
+        return max(self._transferred(Unit.LOAD, loads), self._transferred(Unit.STORE, stores), self.computes[computes])
+
+    def _transferred(self, unit: Unit, count: int) -> float:
+        """When so many LOADs or STOREs are complete. Whoever asks is waiting, so that what computes is known."""
+        ends = self.transferred[unit]
+        while len(ends) <= count:
+            index = self.transfers[unit][len(ends) - 1]
+            work = self.works[index]
+            begin = max(self._ready(work.waits), ends[-1])
+            end = self._moved(begin, work.bytes) + self.memory.latency + TRANSFER_LATENCY
+            self.traffic.append(Busy(begin, end, work.bytes / (end - begin)))
+            self.ends[index] = end
+            ends.append(end)
+        return ends[count]
+
+    def _moved(self, begin: float, size: int) -> float:
+        """When so many bytes have gone between memory and activation memory, past results that are being written."""
+        fastest = min(PORT_BYTES, self.memory.bytes_per_cycle, PORT_BYTES * READ_AHEAD / (self.memory.latency + 19))
+        at, left = begin, float(size)
+        for busy in self.computing:
+            if busy.end > at and left > 0:
+                if busy.begin > at:
+                    moved = min(left, (busy.begin - at) * fastest)
+                    left, at = left - moved, at + moved / fastest
+                rate = min(fastest, (1 - busy.rate) * self.machine.word_bytes)
+                moved = min(left, (busy.end - at) * rate)
+                left, at = left - moved, at + moved / rate if left <= moved else busy.end
+        return at + left / fastest
+
+    def _compute(self, work: Work, layer: LayerCycles) -> float:
+        free = self.computes[-1]
+        start = max(free, self._ready(work.waits), 0.0 if self.starts else 2.0 * self.memory.latency + 20)
+        waited = start - free if self.starts else 0.0
+        self.starts.append(start)
+        first = start + LEAD + work.positions - 1
+        steps_end, end, starved = self._pool(work, first) if work.unit is Unit.POOL else self._conv(work, first)
+        end += OVERHEAD - LEAD
+        self.computes.append(end)
+        written = work.tiles * float(work.slots.sum()) * work.slot_cycles
+        self.computing.append(Busy(start, end, min(written / (end - first), 1.0)))
+        compute = work.tiles * float(work.steps.sum())
+        layer.macs += work.macs
+        layer.cycles += end - free
+        layer.compute += compute
+        layer.features += waited + (starved if work.window_cycles else 0.0)
+        layer.weights += 0.0 if work.window_cycles else starved
+        results = max(steps_end - first - compute - starved, 0.0)
+        layer.requantize += results
+        layer.start += end - free - compute - waited - starved - results
+        return end
+
+    def _pool(self, work: Work, at: float) -> tuple[float, float, float]:
+        """Groups are row tiles whose results all take the same time."""
+        each = float(np.maximum(work.steps, work.slots + 1).sum())
+        steps_end = at + work.tiles * max(each, work.positions)
+        return steps_end, steps_end + float(work.slots[-1]) - 1, 0.0
+
+    def _conv(self, work: Work, at: float) -> tuple[float, float, float]:
+        """Ends of the steps and of the results, and cycles that the steps waited for weights or windows."""
+        self.loader = max(self.loader, self.starts[max(len(self.starts) - 1 - DESCRIPTORS_AHEAD, 0)])
+        self.loader += WEIGHTS_PER_OPERATION
+        return self._together(work, at) if work.together else self._row_tiles(work, at)
+
+    def _row_tiles(self, work: Work, at: float) -> tuple[float, float, float]:
+        """Row tile after row tile, each with all its tiles of positions."""
+        results, starved, lag = at, 0.0, float(self.machine.latency)
+        for steps, weight_steps, slots in zip(work.steps, work.weight_steps, work.slots, strict=True):
+            written = float(slots * work.slot_cycles)
+            self._load_slots(int(slots))
+            begin = at
+            left = int(weight_steps)
+            while left:  # in pieces that the ring holds
+                piece = min(left, self.machine.ring)
+                place, ready = self._load_steps(piece)
+                at = _follow(at, ready + WEIGHTS_TO_STEP)
+                left -= piece
+                self.freed[place] = at - np.arange(piece)[::-1]
+            at += float(steps - weight_steps)
+            starved += at - begin - float(steps)
+            results = max(results, at + lag) + written
+            more = work.tiles - 1
+            if more:
+                at += more * max(float(steps), work.positions)
+                results = max(results + more * written, at + lag + written)
+                at = max(at, results - lag - min(written, float(steps)))
+                self.freed[place] = at - np.arange(piece)[::-1]
+            self.slots.append((results, int(slots)))
+        return at, results, starved
+
+    def _together(self, work: Work, at: float) -> tuple[float, float, float]:
+        """Tile of positions after tile of positions, each with all row tiles; windows come from the image unit."""
+        lag, begin = float(self.machine.latency), at
+        steps, written = float(work.steps.sum()), work.slots * work.slot_cycles
+        places = []
+        for weights, slots in zip(work.weight_steps, work.slots, strict=True):
+            self._load_slots(int(slots))
+            place, ready = self._load_steps(int(weights))
+            places.append(place)
+            at = _follow(at, ready + WEIGHTS_TO_STEP)
+        at += steps - int(work.weight_steps.sum())
+        windows = work.window_cycles * work.positions
+        if self.images:
+            at = max(at, self.images.popleft() + windows)
+        starved = at - begin - steps
+        each = max(float(np.maximum(work.steps, written).sum()), float(work.positions), windows)
+        at += (work.tiles - 1) * each
+        self.traffic.append(Busy(begin, at, work.bytes / (at - begin)))
+        starved += (work.tiles - 1) * max(windows - steps, 0.0)
+        results = at + lag + float(written[-1])
+        for place in places:
+            self.freed[place] = at
+        self.slots.append((results, int(work.slots.sum())))
+        return at, results, starved
+
+    def _load_slots(self, slots: int) -> None:
+        """A row tile's header and slots, when the table has room for them."""
+        while sum(n for _, n in self.slots) + slots > self.machine.table:
+            self.loader = max(self.loader, self.slots.popleft()[0])
+        self.loader += (1 + slots * self.machine.slot_beats) * self._beat_cycles()
+
+    def _load_steps(self, count: int) -> tuple[Counts, Cycles]:
+        """The next places of the ring, and when their weights are there."""
+        place = (self.place + np.arange(count)) % self.machine.ring
+        self.place = (self.place + count) % self.machine.ring
+        ready = _follow_all(self.loader, self.freed[place], self.machine.step_beats * self._beat_cycles())
+        self.loader = float(ready[-1])
+        return place, ready
+
+    def _beat_cycles(self) -> float:
+        """Cycles for a word of every weight port, now."""
+        beat = PORT_BYTES * self.machine.ports
+        taken = sum(b.rate for b in self.expected if b.begin <= self.loader < b.end)
+        left = max(self.memory.bytes_per_cycle - taken, beat / 64)
+        return max(1.0, beat / left, (self.memory.latency + 19) / READ_AHEAD)
+
+
+def _follow_all(begin: float, earliest: Cycles, each: float) -> Cycles:
+    """Ends of things that take `each` cycles, one after another, none before its time."""
+    ramp = each * np.arange(len(earliest))
+    return np.asarray(np.maximum.accumulate(np.maximum(earliest, begin) - ramp) + ramp + each)
+
+
+def _follow(begin: float, ready: Cycles) -> float:
+    """The end of steps of one cycle, each after its weights."""
+    return float(_follow_all(begin, ready, 1.0)[-1])
