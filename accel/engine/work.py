@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,18 +56,17 @@ def _work(
         return Work(each.layer, Unit.IMAGE, waits)
     assert isinstance(o, Compute)
     count = o.rows * o.columns
-    shape = {"tiles": -(-count // (o.positions_less_one + 1)), "positions": o.positions_less_one + 1}
+    positions_per_tile = o.positions_less_one + 1
+    whole = Work(each.layer, Unit.POOL, waits, tiles=-(-count // positions_per_tile), positions=positions_per_tile)
     if not isinstance(o, Conv):
         taps, lanes = o.kernel_y * o.kernel_x, image.config.geometry.tk
         groups = np.ones(o.tiles, np.int64)
-        return Work(each.layer, Unit.POOL, waits, **shape, steps=taps * groups, slots=lanes // 2 * groups)
+        return replace(whole, steps=taps * groups, slots=lanes // 2 * groups)
     tiles: Counts = np.array(image.row_tiles[each.layer], np.int64)
     passes = 2 if o.mode == Mode.TWO_PASS else 1
-    return Work(
-        each.layer,
-        Unit.CONV,
-        waits,
-        **shape,
+    return replace(
+        whole,
+        unit=Unit.CONV,
         steps=tiles[:, 1] * passes,
         slots=tiles[:, 0],
         slot_cycles=2 if o.residual else 1,
