@@ -15,9 +15,9 @@ from accel.verilated import read_file_list
 from ilmpq.device import PARTS, Part, hardware_folder
 from ilmpq.errors import IlmpqError, UsageError
 from ilmpq.files import write_atomically
-from ilmpq.geometry import Geometry
 
 from .config import EngineConfig
+from .points import POINTS, XC7Z020_POT4, XC7Z045_POT4, Point
 from .wrapper import MODULE, masters, verilog
 
 HP_PORTS = 4
@@ -51,16 +51,7 @@ BOARDS = {
         Board("zc706", "xc7z045ffg900-2", "xc7z045", "*:zc706:part0:*", "zc706.tcl", 1 << 30),
     )
 }
-POINTS = {
-    "xc7z020": EngineConfig(Geometry.parse("pot4@lut:22, fix4@dsp:8, fix8@dsp:2", tk=16, tp=4, acc_bits=24)),
-    "xc7z045": EngineConfig(
-        Geometry.parse("pot4@lut:44, fix4@dsp:16, fix8@dsp:4", tk=16, tp=8, acc_bits=24),
-        am_depth=4096,
-        ring_depth=2048,
-        table_depth=512,
-        weight_ports=4,
-    ),
-}
+DEFAULTS = {point.device: point for point in (XC7Z020_POT4, XC7Z045_POT4)}
 
 
 def board_named(name: str) -> Board:
@@ -69,6 +60,16 @@ def board_named(name: str) -> Board:
     if found is None:
         raise UsageError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return found
+
+
+def point_for(board: Board, name: str | None = None) -> Point:
+    """The board's design point of that name, or its default one."""
+    if name is None:
+        return DEFAULTS[board.device]
+    points = {point.name: point for point in POINTS if point.device == board.device}
+    if name not in points:
+        raise UsageError(f"point for {board.name} must be one of {', '.join(points)}, not {name!r}")
+    return points[name]
 
 
 def hp_ports(config: EngineConfig) -> dict[str, list[str]]:
@@ -164,11 +165,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m accel.engine.board", description="Write a folder for Vivado.")
     parser.add_argument("board", help=", ".join(BOARDS))
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--point", help="engine of accel/engine/points.py; default: the device's with PoT4")
     parser.add_argument("--clock-mhz", type=float, help="default: what the device is assumed to reach")
     given = parser.parse_args(arguments)
     try:
         board = board_named(given.board)
-        write_folder(given.out, board, POINTS[board.device], given.clock_mhz)
+        write_folder(given.out, board, point_for(board, given.point).config, given.clock_mhz)
     except IlmpqError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -124,17 +124,16 @@ def _interface(interface: str, channels: str, parameters: str) -> list[list[str]
 def _body(config: EngineConfig) -> list[str]:
     names = masters(config)
     weights = names[1:][::-1]  # port j of the engine is the j-th field, the lowest first
-    lines = ["  reg reset;", "  always @(posedge aclk) reset <= !aresetn;"]
     high = 7
     addresses = ", ".join(f"s_axil_{c}addr[{SLAVE_ADDRESS_BITS - 1}:{high}]" for c in ("aw", "ar"))
-    lines.append(f"  wire unused_addresses = |{{{addresses}}};  // the registers repeat every {1 << high} bytes")
+    lines = [f"  wire unused_addresses = |{{{addresses}}};  // the registers repeat every {1 << high} bytes"]
     lengths = [f"unused_{c}len" for c in ("ar", "aw")] + [f"unused_{name}_arlen" for name in weights]
     lines += [f"  wire [3:0] {name};" for name in lengths]  # a burst has at most 16 beats
     for name in names:
         for channel in ("ar", "aw") if name == "m_axi" else ("ar",):
             lines += [f"  assign {name}_{channel}{what} = {value};" for what, value in CONSTANTS.items()]
 
-    ties = [("clk_i", "aclk"), ("rst_i", "reset"), ("interrupt_o", "irq")]
+    ties = [("clk_i", "aclk"), ("rst_i", "!aresetn"), ("interrupt_o", "irq")]
     for signal in _signals("s_axil", LITE):
         cut = f"[{high - 1}:0]" if signal.name.endswith("addr") else ""
         ties.append((_engine_port(signal), signal.port + cut))
