@@ -4,7 +4,8 @@
     machine.run(program)  # `Refused` has the error code and the descriptor's index
     machine.memory        # depth × banks × lanes
 
-Where the hardware would give anything, because tiles' positions share a bank, `misplaced` counts.
+Where the hardware would give anything, because tiles' positions share a bank, `misplaced` counts; because an operation reads what
+it wrote itself, `overtaken`.
 """
 
 from __future__ import annotations
@@ -144,7 +145,8 @@ class Reference:
         self.patches: deque[tuple[int, np.ndarray]] = deque()  # windows: index of the IMAGE, words × tk bytes
         self.index = 0  # of the descriptor at work
         self.completed = {Load: 0, Store: 0, Compute: 0}
-        self.steps = self.misplaced = 0
+        self.steps = self.misplaced = self.overtaken = 0
+        self.written = np.zeros(self.memory.shape[:2], bool)  # by the operation at work
 
     def run(self, program: Sequence[int]) -> None:
         """Header, then every descriptor in order."""
@@ -175,6 +177,7 @@ class Reference:
         elif isinstance(op, Image):
             self._image(op)
         elif isinstance(op, Compute):
+            self.written[:] = False
             self._legal(op)
             if isinstance(op, Conv):
                 self._conv(op)
@@ -308,7 +311,9 @@ class Reference:
         return d, at % self.config.banks
 
     def _read(self, view: View, group: int, n: int) -> np.ndarray:
-        byte = self.memory[self._place(view, group, n)].astype(np.int64)
+        place = self._place(view, group, n)
+        self.overtaken += bool(self.written[place])
+        byte = self.memory[place].astype(np.int64)
         return byte >> 4 * (n % 2) & 15 if view.pair else byte
 
     def _write(self, view: View, group: int, n: int, lanes: slice | int, codes: np.ndarray | int) -> None:
@@ -317,6 +322,7 @@ class Reference:
         if view.pair:
             value = self.memory[place][lanes] & (15 if n % 2 else 240) | value << 4 * (n % 2)
         self.memory[place][lanes] = value
+        self.written[place] = True
 
     def _check_banks(self, view: View, numbers: list[int]) -> None:
         """Positions of a tile must lie in different banks, or in one byte."""

@@ -14,11 +14,12 @@ from accel.engine.result import DONE, ERROR
 from accel.engine.rtl_engine import RtlEngine, Timing
 
 PROGRAMS = 200 if NIGHTLY else 12
-CHANGES = 10_000 if NIGHTLY else 400
+CHANGES = 10_000 if NIGHTLY else 200
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}
 DAILY = ("few lanes, 6 positions", "8 bits, pairs of positions")
 OTHERS = [name for name in CONFIGURATIONS if name in DAILY or (NIGHTLY and name != "small")]
 CASES_OF_PROGRAMS = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in OTHERS]
+WAITS = (1, 2)  # words of a descriptor
 MOST_CYCLES = 20_000  # of what is refused
 
 _engines: dict[EngineConfig, RtlEngine] = {}
@@ -94,30 +95,29 @@ def test_what_is_legal_runs_and_what_is_not_is_refused(calm: bool) -> None:
 def test_random_changes_of_one_field_are_treated_alike() -> None:
     """Refused with the same code and descriptor as by the numpy engine, or the same memories.
 
-    The regions lie side by side here, so that what lies beyond one answers; positions that share a bank, and operations that do
-    not wait as they must, may give anything. But there is an end.
+    Where docs/engine.md promises nothing, there is an end: positions that share a bank, operations that read what they write or
+    do not wait as they must, memory that does not answer (regions lie side by side here, and images are read whole).
     """
     engine, rng = engine_of(SMALL), np.random.default_rng(3)
     refused = equal = 0
-    for program, index, word in random_changes(rng, CHANGES):
-        machine = reference(program, SMALL)
-        status = 0, 0
+    for change in random_changes(rng, CHANGES):
+        program, machine = change.program, reference(change.program, SMALL)
+        expected = 0, 0
         try:
             machine.run(program.words)
         except Refused as error:
-            status = error.code, error.index
-        if status[0] in (READ, WRITE):
-            continue
-        found = engine.run(*given(program), random_timing(rng))
+            expected = error.code, error.index
+        found = engine.run(*given(program), Timing(latency=3))
         assert engine.bus_idle
-        if machine.misplaced:
+        if machine.misplaced or READ in (expected[0], found.error) or WRITE in (expected[0], found.error):
             continue
-        assert (found.error, found.descriptor) == status, (index, word)
+        assert change.allows(expected, (found.error, found.descriptor)), change
         refused += found.error > 0
-        if not found.error and word not in (1, 2):
-            assert found.output == machine.regions[Region.OUTPUT], (index, word)
+        if not found.error and change.word not in WAITS and not machine.overtaken:
+            assert found.output == machine.regions[Region.OUTPUT], change
             equal += 1
-    assert min(refused, equal) > CHANGES // 5
+    assert refused > CHANGES // 8
+    assert equal > CHANGES // 2
 
 
 def test_steps_of_one_position_tile_pass_through_a_ring_that_is_too_small() -> None:

@@ -147,19 +147,19 @@ def test_random_changes_of_one_field_are_treated_alike():
     """Each is refused by both with the same code, or leaves the same memories."""
     engine = HlsEngine(SMALL)
     refused = 0
-    for program, _, _ in random_changes(np.random.default_rng(3), PROGRAMS * 5):
-        machine = reference(program, SMALL)
-        found = engine.run(*given(program))
+    for change in random_changes(np.random.default_rng(3), PROGRAMS * 10):
+        machine = reference(change.program, SMALL)
+        found = engine.run(*given(change.program))
         try:
-            machine.run(program.words)
+            machine.run(change.program.words)
         except Refused as error:
             refused += 1
-            assert (found.error, found.descriptor) == (error.code, error.index)
+            assert change.allows((error.code, error.index), (found.error, found.descriptor))
             continue
         assert found.status == DONE
         assert found.output == machine.regions[Region.OUTPUT]
         assert (found.misplaced > 0) == (machine.misplaced > 0)
-    assert refused > PROGRAMS // 2
+    assert refused > PROGRAMS
 
 
 def test_positions_that_share_a_bank_are_noticed():
