@@ -59,16 +59,19 @@ def _point(name: str, like: EngineConfig, arrays: str, **other: int) -> Point:
 
 XC7Z020_POT4 = _point("pot4", _XC7Z020, "pot4@lut:22, fix4@dsp:8, fix8@dsp:2")
 XC7Z020_POT3 = _point("pot3", _XC7Z020, "pot3@lut:34, fix4@dsp:8, fix8@dsp:2")
-XC7Z020_POT3_A5 = _point("pot3-a5", _XC7Z020, "pot3@lut:26, fix4@dsp:8, fix8@dsp:2", act_bits=5)
+XC7Z020_POT3_A5 = _point("pot3-a5", _XC7Z020, "pot3@lut:30, fix4@dsp:8, fix8@dsp:2", act_bits=5)
 XC7Z045_POT4 = _point("pot4", _XC7Z045, "pot4@lut:44, fix4@dsp:16, fix8@dsp:4")
-# For the tests, and others, for a model of what engines cost.
-SMALL_POT4 = _point("small", _SMALL, "pot4@lut:2, fix4@dsp:2, fix8@dsp:2")
+# Of the first the arrays are synthesised whole, the second is synthesised again by the tests.
+SMALL = _point("small", _SMALL, "pot4@lut:2, fix4@dsp:2, fix8@dsp:2")
+TESTED = _point("tested", replace(_SMALL, image_kernels=((3, 1),)), "pot4@lut:2, fix4@dsp:2, fix8@dsp:2", tk=8)
+# The others are varied, for a model of what engines cost.
 POINTS = (
     XC7Z020_POT4,
     XC7Z020_POT3,
     XC7Z020_POT3_A5,
     XC7Z045_POT4,
-    SMALL_POT4,
+    SMALL,
+    TESTED,
     _point("fixed8", _XC7Z020, "fix8@dsp:6", act_bits=8),
     _point("fixed4", _XC7Z020, "fix4@dsp:12"),
     _point("fixed4-fair", _XC7Z020, "fix4@dsp:12, fix4@lut:20"),
@@ -77,7 +80,7 @@ POINTS = (
     _point("pot3-tp6", _XC7Z020, "pot3@lut:26, fix4@dsp:4, fix8@dsp:2", tp=6, am_depth=2048),
     _point("pot3-a6-tk32", _XC7Z020, "pot3@lut:12, fix4@dsp:4", tk=32, act_bits=6, am_depth=2048),
     _point("pot3-tk8", _XC7Z020, "pot3@lut:16, fix4@dsp:8, fix8@dsp:8", tk=8, am_depth=8192, weight_ports=2),
-    _point("pot3-tk32", _XC7Z045, "pot3@lut:44, fix4@dsp:16, fix8@dsp:4", tk=32, tp=4),
+    _point("pot3-tk32", _XC7Z045, "pot3@lut:44, fix4@dsp:16, fix8@dsp:4", tk=32, tp=4, ring_depth=512),
     _point("fixed4-fair", _XC7Z045, "fix4@dsp:24, fix4@lut:40"),
 )
 
