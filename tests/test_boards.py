@@ -243,6 +243,7 @@ proc add_files {args} {
     note add_files $file
   }
 }
+proc reorder_files {args} { note reorder_files {*}[lindex [dict get [options -fileset -front $args] rest] 0] }
 proc update_compile_order {args} { options -fileset {} $args; note update_compile_order }
 proc create_bd_design {name} { dict set ::designs $name.bd {}; note create_bd_design $name }
 proc get_files {name} { known file $name $::designs }
@@ -506,7 +507,7 @@ def test_the_right_part_clock_and_settings(name: str, tmp_path: Path) -> None:
 
     files = build(tmp_path, boards=f"somebody.com:{name}:part0:1.0 other.com:zybo:part0:1.0")
     assert files.returncode == 0, files.output
-    assert files.settings("project") == {"board_part": f"somebody.com:{name}:part0:1.0"}
+    assert files.settings("project")["board_part"] == f"somebody.com:{name}:part0:1.0"
     assert "apply_board_preset 1" in files.of("apply_bd_automation")[0][1]
     assert settings.keys() > files.settings("ps").keys()  # what the board's files know is not said again
 
@@ -518,6 +519,9 @@ def test_the_folder_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     assert all(file.is_relative_to(tmp_path) for file in given)
     sources = [file for file in given if file.suffix == ".sv"]
     assert {file.name: file.read_bytes() for file in sources} == {file.name: file.read_bytes() for file in rtl_files()}
+    assert built.settings("project")["source_mgmt_mode"] == "DisplayOnly"  # all of them are compiled, in this order
+    ordered = [Path(file).name for file in built.of("reorder_files")[0]]
+    assert ordered == [*(file.name for file in rtl_files()), "ilmpq_engine.v"]
     assert given - set(sources) == {tmp_path / "ilmpq_engine.v", tmp_path / "constraints.xdc"}
     assert str(hardware_folder()) not in "".join(
         file.read_text() for file in tmp_path.glob("*.*") if file.name != "mock.tcl"

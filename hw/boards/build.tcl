@@ -121,7 +121,10 @@ set_property synth_checkpoint_mode None $design
 generate_target all $design
 make_wrapper -files $design -top -import
 set_property top ilmpq_wrapper [current_fileset]
-update_compile_order -fileset sources_1
+# Left to itself Vivado drops files whose modules stand under conditions that the parameters' defaults do not meet, such
+# as the kinds of arrays: from here on all files count, in the order of design.tcl.
+set_property source_mgmt_mode DisplayOnly [current_project]
+reorder_files -fileset sources_1 -front $files
 proc finish {run} {
   wait_on_run $run
   if {[get_property PROGRESS [get_runs $run]] ne "100%"} {
