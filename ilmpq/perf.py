@@ -28,7 +28,9 @@ PORT_BYTES = 8
 READ_AHEAD = 64  # words of each weight port that may be asked for before they are used
 # Cycles of an operation beside those of its tiles, with arrays of latency 0 and one position; of them before its first step.
 OVERHEAD, LEAD = 39, 19
-IMAGE_LATENCIES = 5  # of memory, until the first window: header, descriptors, lines
+FIRST_OPERATION = 40  # cycles, and two latencies of memory, until the first operation can start
+FIRST_WINDOW, FIRST_BYTES = 20, 1500  # likewise, and three latencies, until the image unit gives its first window
+DESCRIPTOR_BYTES = 128
 TRANSFER_LATENCY = 10
 DESCRIPTORS_AHEAD = 5  # operations that are fetched, and whose weights are, before they start
 WEIGHTS_PER_OPERATION = 3  # cycles in which the loader settles
@@ -83,7 +85,7 @@ class Work:
     together: bool = False  # all row tiles of a tile of positions, then the next
     window_cycles: float = 0.0  # of the image unit, for a position
     bytes: int = 0  # through the other port, those of the image with the CONVs that take its windows
-    macs: int = 0  # useful ones
+    macs: int = 0  # useful ones, of every pass
 
     @property
     def weight_steps(self) -> Counts:
@@ -155,7 +157,7 @@ class _Engine:
         self.transferred: dict[Unit, list[float]] = {Unit.LOAD: [0.0], Unit.STORE: [0.0]}  # ends
         self.starts: list[float] = []  # of COMPUTE
         self.images: deque[float] = deque()  # when windows begin to come
-        self.loader = float(2 * memory.latency)  # the loader's clock
+        self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
         self.freed = np.zeros(machine.ring)  # when each place of the ring is free
         self.place = 0
         self.slots: deque[tuple[float, int]] = deque()  # of row tiles in the table: when they are free, how many
@@ -168,7 +170,7 @@ class _Engine:
             if work.unit in (Unit.CONV, Unit.POOL):
                 self.ends[index] = self._compute(work, layer)
             elif work.unit is Unit.IMAGE:
-                self.images.append(self._ready(work.waits) + IMAGE_LATENCIES * self.memory.latency)
+                self.images.append(self._ready(work.waits) + self._first_window())
             else:
                 self.transfers[work.unit].append(index)
         for unit in self.transfers:
@@ -178,6 +180,9 @@ class _Engine:
     def _ready(self, waits: tuple[int, int, int]) -> float:
         loads, stores, computes = waits
         return max(self._transferred(Unit.LOAD, loads), self._transferred(Unit.STORE, stores), self.computes[computes])
+
+    def _first_window(self) -> float:
+        return 3 * self.memory.latency + FIRST_WINDOW + FIRST_BYTES / self.memory.bytes_per_cycle
 
     def _transferred(self, unit: Unit, count: int) -> float:
         """When so many LOADs or STOREs are complete. Whoever asks is waiting, so that what computes is known."""
@@ -208,7 +213,7 @@ class _Engine:
 
     def _compute(self, work: Work, layer: LayerCycles) -> float:
         free = self.computes[-1]
-        start = max(free, self._ready(work.waits), 0.0 if self.starts else 2.0 * self.memory.latency + 20)
+        start = max(free, self._ready(work.waits), 0.0 if self.starts else 2 * self.memory.latency + FIRST_OPERATION)
         waited = start - free if self.starts else 0.0
         self.starts.append(start)
         first = start + LEAD + work.positions - 1
@@ -238,6 +243,8 @@ class _Engine:
         """Ends of the steps and of the results, and cycles that the steps waited for weights or windows."""
         self.loader = max(self.loader, self.starts[max(len(self.starts) - 1 - DESCRIPTORS_AHEAD, 0)])
         self.loader += WEIGHTS_PER_OPERATION
+        if self._beat_cycles() > 1:
+            self.loader += DESCRIPTOR_BYTES / self.memory.bytes_per_cycle
         return self._together(work, at) if work.together else self._row_tiles(work, at)
 
     def _row_tiles(self, work: Work, at: float) -> tuple[float, float, float]:

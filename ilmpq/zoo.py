@@ -60,6 +60,12 @@ class Architecture:
         self.describe(builder, self.classes)
         return builder.graph(self.name)
 
+    def random_state(self, rng: np.random.Generator, classes: int | None = None) -> dict[str, NDArray[Any]]:
+        """A checkpoint as torch would save it, with random weights."""
+        tensors = Random(rng)
+        self.describe(Builder(tensors, self.input_shape), classes or self.classes)
+        return tensors.drawn
+
     def _input_shape(self, known: Mapping[str, Shape]) -> tuple[int, int, int]:
         """The usual one, with as many channels as the checkpoint's first layer reads."""
         first = known.get(f"{self.first_layer}.weight", ())
@@ -143,9 +149,7 @@ def build(
 
 def random_state_dict(name: str, rng: np.random.Generator, classes: int | None = None) -> dict[str, NDArray[Any]]:
     """A checkpoint of an architecture as torch would save it, with random weights."""
-    architecture, tensors = named(name), Random(rng)
-    architecture.describe(Builder(tensors, architecture.input_shape), classes or architecture.classes)
-    return tensors.drawn
+    return named(name).random_state(rng, classes)
 
 
 def recognise(state: State) -> Architecture:

@@ -16,7 +16,10 @@ CHECKS = (
     ("style", ["ruff", "check", "."]),
     ("format of code", ["ruff", "format", "--check", "."]),
     ("types", ["mypy"]),
-    ("tests and documentation", ["pytest", "-q", "--durations=10"]),
+    (
+        "tests and documentation",
+        ["pytest", "-q", "--durations=10", "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"],
+    ),
 )
 
 

@@ -7,10 +7,9 @@ import os
 import numpy as np
 
 from ilmpq.graph import Graph, Node, Op, Window
-from ilmpq.rowquant import LayerQuant, QuantModel, RowQuant, TensorQuant
-from ilmpq.scales import Scales, storable
+from ilmpq.placeholder import placeholder
+from ilmpq.rowquant import QuantModel
 from ilmpq.schemes import SCHEMES
-from ilmpq.storage import formats, groups, layer_bits
 
 NIGHTLY = os.environ.get("ILMPQ_NIGHTLY", "0") != "0"
 NETWORKS = 500 if NIGHTLY else 50  # `make nightly`
@@ -77,41 +76,4 @@ def random_graph(rng: np.random.Generator) -> Graph:
 def random_model(rng: np.random.Generator, power_of_two: bool = False) -> QuantModel:
     """A small random network with codes of all schemes."""
     graph = random_graph(rng)
-    return quantized(graph, rng, int(rng.integers(4, 9)), dict.fromkeys(range(len(SCHEMES)), 1.0), power_of_two)
-
-
-def quantized(
-    graph: Graph, rng: np.random.Generator, act_bits: int, ratio: dict[int, float], power_of_two: bool = False
-) -> QuantModel:
-    """Rows of schemes in a ratio, scales whose outputs sometimes saturate, zero rows, biases; verified."""
-    allowed = Scales.POWER_OF_TWO if power_of_two else Scales.FREE
-    shares = np.array(list(ratio.values())) / sum(ratio.values())
-    bits = layer_bits(graph, act_bits)
-    stored = formats(graph, bits)
-    of = groups(graph)
-    tensors = {k: TensorQuant(f, storable(float(allowed.up(rng.uniform(0.5, 2) / f.high)))) for k, f in stored.items()}
-    layers = {}
-    for node in graph.weighted:
-        rows, *columns = graph.weight_shape(node)
-        size = int(np.prod(columns))
-        scheme = _dealt(rng, list(ratio), shares, rows)
-        codes = np.stack([rng.choice(SCHEMES[s].levels, size) * rng.choice([-1, 1], size) for s in scheme])
-        codes[rng.random(rows) < 0.1] = 0
-        peak = np.array([SCHEMES[s].top for s in scheme])
-        source = stored[of[node.inputs[0]]]
-        shift = int(rng.integers(0, source.bits - min(bits[node.name], source.bits) + 1))
-        scale = allowed.up(rng.uniform(0.2, 2, rows) / (peak * np.sqrt(size)))
-        unit = scale * tensors[of[node.inputs[0]]].scale * 2.0**shift
-        bias = (rng.normal(size=rows) * rng.choice([0.1, 1.0, 100.0]) * unit * peak).astype(np.float32)
-        layers[node.name] = LayerQuant(RowQuant(codes.astype(np.int8), scale, scheme), bias, bits[node.name], shift)
-    return QuantModel(graph, layers, tensors).verify()
-
-
-def _dealt(rng: np.random.Generator, schemes: list[int], shares: np.ndarray, rows: int) -> np.ndarray:
-    """A layer's schemes: at random if they are all alike, else by largest remainder, in any order."""
-    if np.ptp(shares) == 0:
-        return rng.choice(schemes, rows).astype(np.uint8)
-    exact = shares * rows
-    counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: rows - counts.sum()]] += 1
-    return rng.permutation(np.repeat(schemes, counts)).astype(np.uint8)
+    return placeholder(graph, rng, int(rng.integers(4, 9)), dict.fromkeys(range(len(SCHEMES)), 1.0), power_of_two)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, quantized, random_model
+from networks import NETWORKS, random_model
 
 from accel.engine.compile import compile_program
 from accel.engine.config import EngineConfig
@@ -22,6 +22,7 @@ from ilmpq.graph import Graph, Node, Op
 from ilmpq.integer import Executor
 from ilmpq.lower import lower
 from ilmpq.node import Window
+from ilmpq.placeholder import placeholder
 from ilmpq.schemes import BY_NAME
 
 KERNELS = ((3, 3), (1, 3), (2, 2), (3, 1))
@@ -111,7 +112,7 @@ def chain(size, channels):
 @pytest.fixture(scope="module")
 def larger():
     ratio = {BY_NAME["pot4"].ident: 60.0, BY_NAME["fix4"].ident: 35.0, BY_NAME["fix8"].ident: 5.0}
-    return lower(quantized(chain(48, 24), np.random.default_rng(0), 4, ratio))
+    return lower(placeholder(chain(48, 24), np.random.default_rng(0), 4, ratio))
 
 
 @pytest.mark.parametrize("depth", [4096, 700, 450, 320])

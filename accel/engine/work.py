@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from ilmpq.geometry import Resource
-from ilmpq.perf import Counts, Machine, Unit, Work
+from ilmpq.perf import Counts, Frame, Machine, Unit, Work
 
 from .config import EngineConfig
 from .descriptor import Compute, Conv, Copy, Image, Load, Mode
@@ -34,7 +34,7 @@ def machine_of(config: EngineConfig) -> Machine:
 
 
 def works_of(image: EngineImage, macs: Mapping[str, int]) -> list[Work]:
-    """The operations of a program; `macs`: the useful ones of each layer."""
+    """The operations of a program; `macs`: of each layer. What takes two passes is counted twice: lanes are busy twice."""
     operations = [s.operation for s in image.operations]
     positions = {s.layer: 0 for s in image.operations}
     for scheduled in image.operations:
@@ -74,7 +74,7 @@ def _work(
         together=bool(o.position_outer),
         window_cycles=_window_cycles(unrolled) if o.image and unrolled else 0.0,
         bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
-        macs=macs.get(each.layer, 0) * count // positions[each.layer],
+        macs=macs.get(each.layer, 0) * passes * count // positions[each.layer],
     )
 
 
@@ -86,3 +86,19 @@ def _window_cycles(image: Image) -> float:
 
 def _image_bytes(image: Image) -> int:
     return image.height * -(-image.width // 2) * 8
+
+
+def layer_cycles(image: EngineImage, completed: Counts, model: Frame) -> dict[str, tuple[int, float]]:
+    """Cycles of every layer that computes, from the end of the operation before: an RTL's (`RtlResult.completed`), the model's."""
+    ends: list[int] = []
+    for cycle, _, _, count in completed:
+        ends += [int(cycle)] * (int(count) - len(ends))
+    found: dict[str, tuple[int, float]] = {}
+    real_before, before = 0, 0.0
+    for scheduled, end in zip(image.operations, model.ends, strict=True):
+        if isinstance(scheduled.operation, Compute):
+            real, modelled = found.get(scheduled.layer, (0, 0.0))
+            real_end = ends.pop(0)
+            found[scheduled.layer] = real + real_end - real_before, modelled + float(end) - before
+            real_before, before = real_end, float(end)
+    return found

@@ -1,0 +1,97 @@
+"""Whole networks on the engine at the chips' design points, as `scripts/simulate.py` measures them: every integer, and cycles.
+
+RTL: ResNet-20 on three images with a memory that stalls at random, every tensor; ResNet-18 at 224 × 224, every tensor of
+one image. HLS: ResNet-18 at 224 × 224 on two images; other families at small sizes (the script runs them whole).
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accel.engine.compile import compile_program
+from accel.engine.points import POINTS
+from accel.engine.rtl_engine import RtlEngine, Timing
+from accel.engine.simulate import EngineBackend, hls_backend
+from accel.engine.work import layer_cycles, machine_of, works_of
+from ilmpq import naive
+from ilmpq.backends import IntegerBackend, Name
+from ilmpq.perf import Memory, frame
+
+PATH = Path(__file__).parents[1] / "scripts" / "simulate.py"
+POT4 = next(p for p in POINTS if p.name == "xc7z020-pot4")
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("simulate_script", PATH)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def rtl(verilator):
+    return RtlEngine(POT4.config)
+
+
+def require_equal(program, backend, images):
+    """Every layer's codes and the logits, image by image."""
+    reference = IntegerBackend(program)
+    computed = {n.name for n in program.graph.nodes if n.weighted or "POOL" in n.op.name}
+    for image in images:
+        expected, found = reference.run(image[None]), backend.run(image[None])
+        assert computed - set(found.codes) <= {program.graph.output.name}
+        for name, codes in found.codes.items():
+            assert np.array_equal(codes.ravel(), expected.codes[name].ravel()), name
+        assert np.array_equal(found.logits.ravel(), expected.logits.ravel())
+
+
+def on_rtl(program, rtl, timing):
+    def run(*arguments):
+        return rtl.run(*arguments, timing).require()
+
+    return EngineBackend(Name.RTL, program, POT4.config, run, 0.0)
+
+
+def test_resnet20_on_rtl_with_a_memory_that_stalls(script, rtl):
+    program = script.program_of(script.graph_of("cifar_resnet20", 32), POT4)
+    timing = Timing(latency=40, bytes_per_cycle=32, stall=0.3, seed=5)
+    require_equal(program, on_rtl(program, rtl, timing), script.random_images(program, 3))
+
+
+def test_resnet18_on_rtl(script, rtl):
+    program = script.program_of(script.graph_of("resnet18", 224), POT4)
+    require_equal(program, on_rtl(program, rtl, Timing(latency=40)), script.random_images(program, 1))
+
+
+@pytest.mark.parametrize(("latency", "rate"), [(40, 32.0), (60, 16.0), (20, 16.0)])
+def test_cycles_of_resnet20_are_those_of_the_model(script, rtl, latency, rate):
+    """Within 2 % on the whole and on every layer."""
+    program = script.program_of(script.graph_of("cifar_resnet20", 32), POT4)
+    image = compile_program(program, POT4.config)
+    model = frame(works_of(image, {}), machine_of(POT4.config), Memory(rate, latency))
+    codes = naive.input_codes(program, script.random_images(program, 1))[0]
+    parts = [part.tobytes() for part in image.weights]
+    given = image.encode_input(codes).tobytes()
+    timing = Timing(latency, rate)
+    result = rtl.run(image.words, parts, image.scratch_bytes, given, image.output_bytes, timing).require()
+    assert result.counters["CYCLES"] == pytest.approx(model.cycles, rel=0.02)
+    for layer, (real, modelled) in layer_cycles(image, result.completed, model).items():
+        assert modelled == pytest.approx(real, rel=0.02), layer
+
+
+def test_resnet18_on_hls(script):
+    program = script.program_of(script.graph_of("resnet18", 224), POT4)
+    require_equal(program, hls_backend(program, POT4.config), script.random_images(program, 2))
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [("resnet50", 64), ("vgg16", 64), ("mobilenet_v2", 64), ("squeezenet1_1", 64), ("tincy_yolo", 96)],
+)
+def test_other_networks_on_hls(script, network, size):
+    program = script.program_of(script.graph_of(network, size), POT4)
+    require_equal(program, hls_backend(program, POT4.config), script.random_images(program, 1))
