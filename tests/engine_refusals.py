@@ -14,6 +14,7 @@ from engine_reference import CHECKSUM, GEOMETRY, HEADER, ILLEGAL, WEIGHTS, Refer
 from accel.engine.config import EngineConfig
 from accel.engine.descriptor import (
     Average,
+    Compute,
     Conv,
     Image,
     Load,
@@ -148,7 +149,7 @@ def legal() -> Iterator[Case]:
     long = weights(groups=17, steps=68)
     yield _legal(conv(long, source_stride=0, rows=1, columns=1), beats=long)  # one position: steps pass through
     yield _legal(conv(long, source_stride=0, rows=1, columns=2, positions_less_one=1), beats=long)
-    other = CONFIGURATIONS["8 positions, Fixed4"]  # 64 slots
+    other = CONFIGURATIONS["few lanes, 6 positions"]  # 64 slots
     for tiles in (1, 32):
         beats = weights(other, tiles, groups=1, steps=1)
         one = conv(beats, kernel_y=1, kernel_x=1, tiles=tiles, position_outer=1)
@@ -249,10 +250,10 @@ def illegal() -> Iterator[Case]:
         {"patch_words": PATCH_WORDS - 1},
     ):
         yield _alone(replace(IMAGE, **changes))
-    five = CONFIGURATIONS["5 bits"]
-    for changes in ({"mode": Mode.PAIR}, {"target_pair": 1, "positions_less_one": 1}, NARROWED | {"narrow_shift": 4}):
-        beats = weights(five)
-        yield Case((ILLEGAL, 1), (conv(beats, **changes),), beats, config=five)
+    eight = CONFIGURATIONS["8 bits, pairs of positions"]
+    for changes in ({"mode": Mode.PAIR}, {"target_pair": 1, "positions_less_one": 1}, NARROWED | {"narrow_shift": 1}):
+        beats = weights(eight)
+        yield Case((ILLEGAL, 1), (conv(beats, **changes),), beats, config=eight)
 
 
 def images() -> Iterator[Case]:
@@ -316,7 +317,7 @@ def row_tiles() -> Iterator[Case]:
     yield case(ILLEGAL, weights(tiles=5, slots=(SLOT,) * 4), tiles=5, position_outer=1)
     yield case(ILLEGAL, weights(tiles=2, groups=9, steps=36), tiles=2, position_outer=1, source_stride=0)
     yield case(ILLEGAL, weights(tiles=33), tiles=33, position_outer=1)
-    other = CONFIGURATIONS["8 positions, Fixed4"]
+    other = CONFIGURATIONS["few lanes, 6 positions"]
     beats = weights(other, 33, groups=1, steps=1)
     many = conv(beats, kernel_y=1, kernel_x=1, tiles=33, position_outer=1)
     yield Case((ILLEGAL, 1), (many,), beats, config=other)
@@ -370,9 +371,13 @@ def given(program: Program) -> tuple[np.ndarray, list[bytes], int, bytes, int]:
     return program.words, program.weight_parts, program.scratch_size, program.input, program.output_size
 
 
-SIZES = (9, 26)  # words of a descriptor that are not changed: rectangles, which would make it slow
+BITS = (0, 1, 4, 15, 16, 17, 20, 24, 30, 31)
+SIZES, SIZE_BITS = (
+    {Image: (5,), Compute: (9, 26)},
+    (0, 1, 16, 17),
+)  # words with numbers that must not become large: slow
 LARGEST_KERNEL = 20
-TYPE_WORD, CHECKSUM_WORD = 0, 31
+TYPE_WORD, WAIT_WORDS, WINDOW_WORD, TILES_WORD, CHECKSUM_WORD = 0, (1, 2), 6, 26, 31
 
 
 @dataclass(frozen=True)
@@ -383,38 +388,47 @@ class Change:
     index: int
     word: int
 
+    @property
+    def leaves_the_same(self) -> bool:
+        """But where an operation overtakes another, or a smaller window has bytes beyond it whose weights are not 0."""
+        window = isinstance(self.program.operations[self.index - 1], Image) and self.word == WINDOW_WORD
+        return self.word not in WAIT_WORDS and not window
+
     def allows(self, expected: tuple[int, int], found: tuple[int, int]) -> bool:
         """More than one fault may be seen in any order: of a row tile, and of waits behind a descriptor of another type."""
         codes = {expected[0], found[0]}
-        weights = self.word == CHECKSUM_WORD and codes == {ILLEGAL, WEIGHTS} and expected[1] == found[1]
+        weights = self.word in (TILES_WORD, CHECKSUM_WORD) and codes == {ILLEGAL, WEIGHTS} and expected[1] == found[1]
         waits = self.word == TYPE_WORD and codes == {ILLEGAL}
         return expected == found or weights or waits
 
 
-def random_changes(rng: np.random.Generator, count: int) -> Iterator[Change]:
+def random_changes(
+    config: EngineConfig, rng: np.random.Generator, count: int, kinds: str = "CMAIS"
+) -> Iterator[Change]:
     """Every checksum is right again."""
     for _ in range(count):
-        program = random_program(SMALL, rng, count=3)
+        program = random_program(config, rng, count=3, kinds=kinds)
         index = int(rng.integers(1, len(program.operations))) + 1
         words = [program.words[32 * i : 32 * i + 32].tolist() for i in range(1, len(program.operations) + 1)]
         own, op = words[index - 1], program.operations[index - 1]
         if isinstance(op, Conv) and rng.random() < 0.5:
             word = CHECKSUM_WORD
-            own[word] = _change_weights(program, op, rng)
+            own[word] = _change_weights(config, program, op, rng)
         else:
-            word = int(rng.choice([w for w in range(29) if w not in SIZES]))
-            own[word] ^= 1 << int(rng.choice([0, 1, 4, 15, 16, 17, 20, 24, 30, 31]))
-        program.words = np.array(header(SMALL.geometry_id, words) + [w for each in words for w in each], np.uint32)
+            word = int(rng.integers(TILES_WORD + 3 if isinstance(op, Compute) else 8))
+            size = any(isinstance(op, kind) and word in words for kind, words in SIZES.items())
+            own[word] ^= 1 << int(rng.choice(SIZE_BITS if size else BITS))
+        program.words = np.array(header(config.geometry_id, words) + [w for each in words for w in each], np.uint32)
         if max(own[8] & 0xFF, own[8] >> 8 & 0xFF) <= LARGEST_KERNEL:
             yield Change(program, index, word)
 
 
-def _change_weights(program: Program, op: Conv, rng: np.random.Generator) -> int:
+def _change_weights(config: EngineConfig, program: Program, op: Conv, rng: np.random.Generator) -> int:
     """A bit of the first row tile's header or slots; the new checksum."""
     parts = np.stack([np.frombuffer(part, "<u8") for part in program.weight_parts], axis=1).copy()
     own = parts[op.weight_beat : op.weight_beat + op.weight_beats].reshape(-1)
     slots = int(own[0]) & 0xFFFF
-    at = int(rng.integers(1, 1 + SMALL.slot_beats * slots)) * SMALL.weight_ports + int(rng.integers(2))
+    at = int(rng.integers(config.weight_ports, (1 + config.slot_beats * slots) * config.weight_ports))
     own[at if rng.random() < 0.7 else 0] ^= np.uint64(1 << int(rng.integers(64)))
-    program.weight_parts = [parts[:, i].tobytes() for i in range(SMALL.weight_ports)]
+    program.weight_parts = [parts[:, i].tobytes() for i in range(config.weight_ports)]
     return checksum([int(w) for w in own.view("<u4")])

@@ -19,7 +19,6 @@ KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS
 DAILY = ("few lanes, 6 positions", "8 bits, pairs of positions")
 OTHERS = [name for name in CONFIGURATIONS if name in DAILY or (NIGHTLY and name != "small")]
 CASES_OF_PROGRAMS = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in OTHERS]
-WAITS = (1, 2)  # words of a descriptor
 MOST_CYCLES = 20_000  # of what is refused
 
 _engines: dict[EngineConfig, RtlEngine] = {}
@@ -79,8 +78,6 @@ def test_what_is_legal_runs_and_what_is_not_is_refused(calm: bool) -> None:
     rng = np.random.default_rng(0)
     legal = CASES[0]
     for case in CASES:
-        if case.config not in (SMALL, *(CONFIGURATIONS[name] for name in OTHERS)):
-            continue
         engine = engine_of(case.config)
         found = engine.run(*case.given(), Timing(latency=3) if calm else random_timing(rng), MOST_CYCLES)
         code, descriptor = case.status
@@ -95,12 +92,12 @@ def test_what_is_legal_runs_and_what_is_not_is_refused(calm: bool) -> None:
 def test_random_changes_of_one_field_are_treated_alike() -> None:
     """Refused with the same code and descriptor as by the numpy engine, or the same memories.
 
-    Where docs/engine.md promises nothing, there is an end: positions that share a bank, operations that read what they write or
-    do not wait as they must, memory that does not answer (regions lie side by side here, and images are read whole).
+    Where docs/engine.md promises nothing, there is an end: positions that share a bank, operations that read what they write,
+    memory that does not answer (regions lie side by side here, and images are read whole).
     """
     engine, rng = engine_of(SMALL), np.random.default_rng(3)
     refused = equal = 0
-    for change in random_changes(rng, CHANGES):
+    for change in random_changes(SMALL, rng, CHANGES):
         program, machine = change.program, reference(change.program, SMALL)
         expected = 0, 0
         try:
@@ -113,11 +110,11 @@ def test_random_changes_of_one_field_are_treated_alike() -> None:
             continue
         assert change.allows(expected, (found.error, found.descriptor)), change
         refused += found.error > 0
-        if not found.error and change.word not in WAITS and not machine.overtaken:
+        if not found.error and change.leaves_the_same and not machine.overtaken:
             assert found.output == machine.regions[Region.OUTPUT], change
             equal += 1
     assert refused > CHANGES // 8
-    assert equal > CHANGES // 2
+    assert equal > CHANGES // 3
 
 
 def test_steps_of_one_position_tile_pass_through_a_ring_that_is_too_small() -> None:

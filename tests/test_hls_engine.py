@@ -128,11 +128,9 @@ def check_status(case):
     assert found.status & 7 == (ERROR if found.error else DONE)
 
 
-@pytest.mark.parametrize("config", {case.config for case in CASES}, ids=lambda c: str(c.geometry))
-def test_what_is_legal_runs_and_what_is_not_is_refused(config):
+def test_what_is_legal_runs_and_what_is_not_is_refused():
     for case in CASES:
-        if case.config == config:
-            check_status(case)
+        check_status(case)
 
 
 def test_memory_that_does_not_answer_is_reported():
@@ -147,7 +145,7 @@ def test_random_changes_of_one_field_are_treated_alike():
     """Each is refused by both with the same code, or leaves the same memories."""
     engine = HlsEngine(SMALL)
     refused = 0
-    for change in random_changes(np.random.default_rng(3), PROGRAMS * 10):
+    for change in random_changes(SMALL, np.random.default_rng(3), PROGRAMS * 10):
         machine = reference(change.program, SMALL)
         found = engine.run(*given(change.program))
         try:
