@@ -72,10 +72,12 @@ module read_path #(
   logic [PIXEL:0] ring;
   logic narrowed, first_pass, from_memory, from_patch;  // the last two are registers, as they reset registers
   logic [9:0] addend;
-  logic [8:0] over;
+  logic [7:0] most;
+  logic [7:1] over;
   logic [7:0] pad, ties;
   logic [2:0] shift;
   assign narrowed = mode == 2'd2;
+  assign most = op_i[21*32+19+:8] << shift | ((8'd1 << shift) - 8'd1);
   assign first_pass = mode == 2'd3 && !flags_s[0];
   assign pad = (mode == 2'd3 && flags_s[0]) ? op_i[22*32+8+:8] : op_i[22*32+:8];
   always_ff @(posedge clk_i) begin
@@ -84,7 +86,7 @@ module read_path #(
     shift <= narrowed ? op_i[21*32+:3] : 3'd0;
     addend <= !narrowed ? 10'd0 : ((shift == 0) ? 10'd0 : (10'd1 << (shift - 1'b1)) - 10'd1) - (10'(op_i[21*32+3+:8]) << shift);
     ties <= (narrowed && shift != 0) ? 8'd1 << shift : 8'd0;
-    over <= narrowed ? ~({1'b0, op_i[21*32+19+:8]} << shift | ((9'd1 << shift) - 9'd1)) : 9'd0;
+    over <= narrowed ? ~most[7:1] : 7'd0;
   end
 
   logic [TP*ADDRESS-1:0] address_e;
@@ -119,8 +121,12 @@ module read_path #(
     // Bytes and activations.
     logic [BANK_BITS-1:0] bank_f, bank_g;
     logic half_f, half_g, half_h, half_s, inside_f, inside_g, inside_h, inside_s;
+    logic least_s;
     logic [2:0] shift_s;
-    assign shift_s = ((pair && half_s) || first_pass) ? 3'(ACT_BITS) : shift;
+    logic [ACT_BITS-1:0] limit_s;
+    assign shift_s = ((pair && half_s) || first_pass) ? 3'd4 : shift;
+    assign limit_s = inside_s ? op_i[21*32+19+:ACT_BITS] : pad[ACT_BITS-1:0];
+    assign least_s = narrowed && inside_s && op_i[21*32+11];
     always_ff @(posedge clk_i) begin
       {bank_g, bank_f} <= {bank_f, bank_e[p*BANK_BITS+:BANK_BITS]};
       {half_s, half_h, half_g, half_f} <= {half_h, half_g, half_f, half_e};
@@ -138,9 +144,8 @@ module read_path #(
         always_ff @(posedge clk_i) stored[i] <= column[bank_g];
       end
       narrow #(.ACT_BITS(ACT_BITS)) narrowing (
-        .clk_i, .byte_i(stored), .clamp_i(narrowed), .ties_i(ties), .addend_i(addend), .least_i(narrowed && op_i[21*32+11]),
-        .most_i(op_i[21*32+19+:ACT_BITS]), .over_i(over), .shift_i(shift_s), .padding_i(!inside_s),
-        .pad_i(pad[ACT_BITS-1:0]), .whole_o(whole), .act_o(seen)
+        .clk_i, .byte_i(stored), .ties_i(ties), .addend_i(addend), .over_i(over), .shift_i(shift_s), .padding_i(!inside_s),
+        .least_i(least_s), .limit_i(limit_s), .whole_o(whole), .act_o(seen)
       );
       always_ff @(posedge clk_i) begin
         if (from_patch) act <= '0;
