@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from engine_configs import SMALL
-from networks import quantized
 
 from accel.engine.compile import compile_program
 from accel.engine.descriptor import WORDS, Average, Conv, Load, Max, Store, checksum
@@ -20,6 +19,7 @@ from ilmpq.graph import Graph, Node, Op
 from ilmpq.integer import Executor
 from ilmpq.lower import lower
 from ilmpq.node import Window
+from ilmpq.placeholder import placeholder
 from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME
 
@@ -48,7 +48,7 @@ def network() -> Program:
     graph = Graph("wide", (3, *SIZE), nodes)
     object.__setattr__(graph, "_rows", {"first": 16, "a1": 16, "a2": 16, "fc": 4})
     ratio = {BY_NAME[name].ident: share for name, share in (("pot4", 60.0), ("fix4", 35.0), ("fix8", 5.0))}
-    return lower(quantized(Graph.from_json(graph.to_json()), np.random.default_rng(0), 4, ratio))
+    return lower(placeholder(Graph.from_json(graph.to_json()), np.random.default_rng(0), 4, ratio))
 
 
 @dataclass
