@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class Machine:
 
     macs_per_cycle: int
     ports: int  # that bring weights
-    step_beats: int  # of all ports together, for a step's weights
+    step_beats: float  # of all ports together, for a step's weights
     slot_beats: int
     ring: int  # steps
     table: int  # slots
@@ -308,9 +309,13 @@ class _Engine:
         """The next places of the ring, and when their weights are there."""
         place = (self.place + np.arange(count)) % self.machine.ring
         self.place = (self.place + count) % self.machine.ring
-        ready = _follow_all(self.loader, self.freed[place], self.machine.step_beats * self._beat_cycles())
+        ready = _follow_all(self.loader, self.freed[place], self._step_cycles())
         self.loader = float(ready[-1])
         return place, ready
+
+    def _step_cycles(self) -> float:
+        """Cycles for a step's weights, now: of its beats, and of its columns, one of which is written in a cycle."""
+        return max(self.machine.step_beats * self._beat_cycles(), ceil(self.machine.step_beats))
 
     def _beat_cycles(self) -> float:
         """Cycles for a word of every weight port, now."""

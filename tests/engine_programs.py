@@ -83,9 +83,9 @@ def tile_beats(config: EngineConfig, first_group: int, groups: int, slots: list[
         each = np.unpackbits(encoded.reshape(steps, -1, 1), axis=2, count=image_bits(lane), bitorder="little")
         bits.append(each.reshape(steps, -1))
     every = np.concatenate(bits, axis=1)
-    padded = np.zeros((steps, config.step_beats * config.beat_bits), np.uint8)
+    padded = np.zeros((steps, 64 * config.step_words), np.uint8)
     padded[:, : every.shape[1]] = every
-    words.append(np.packbits(padded, axis=1, bitorder="little").view("<u8").reshape(-1, config.weight_ports))
+    words.append(_beats(config, np.packbits(padded, axis=1, bitorder="little").view("<u8").reshape(-1).tolist()))
     return np.concatenate(words)
 
 

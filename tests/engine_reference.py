@@ -494,7 +494,9 @@ class Reference:
                 require(slots + sum(len(tile.slots) for tile in found) <= config.table_depth)
                 require(steps + sum(tile.steps for tile in found) <= config.ring_depth)
             table = tuple(_slot(take(config.slot_beats)) for _ in range(slots))
-            lanes = np.stack([_bits(take(config.step_beats), config.step_bits) for _ in range(steps)])
+            words = np.array(take(-(-steps * config.step_words // config.weight_ports)), "<u8")
+            each = words[: steps * config.step_words].reshape(steps, config.step_words)
+            lanes = np.stack([_bits(step, config.step_bits) for step in each])
             found.append(RowTile(first, groups, steps, table, self._weights(lanes)))
         require(at == len(beats), WEIGHTS)
         return found
@@ -543,5 +545,5 @@ def _slot(words: list[int]) -> Slot:
     )
 
 
-def _bits(words: list[int], count: int) -> np.ndarray:
-    return np.unpackbits(np.array(words, "<u8").view(np.uint8), count=count, bitorder="little")
+def _bits(words: np.ndarray, count: int) -> np.ndarray:
+    return np.unpackbits(words.view(np.uint8), count=count, bitorder="little")

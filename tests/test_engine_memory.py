@@ -26,7 +26,7 @@ SMALL = EngineConfig(
     weight_ports=3,
     line_width=64,
 )
-TOLD_TILE, TOLD_SLOT, TOLD_BEAT, TOLD_PATCH = 1, 2, 3, 4
+TOLD_TILE, TOLD_SLOT, TOLD_STEP, TOLD_PATCH = 1, 2, 3, 4
 CALM = Timing(latency=20)
 ROUGH = Timing(latency=35, stall=0.4, seed=7)
 MOST_CYCLES = 200_000
@@ -114,6 +114,12 @@ def test_a_copy_moves_a_word_each_cycle() -> None:
 # Weights
 
 
+def of_step_words(words: int) -> Geometry:
+    """Eight lanes: a row of eight bits is a word, two of four bits are one."""
+    narrow = 2 if words % 2 else 4
+    return Geometry.parse(f"pot4@lut:{narrow}, fix8@dsp:{words - narrow // 2}", tk=8, tp=4)
+
+
 def convolutions(
     config: EngineConfig, rng: Rng, count: int, least_steps: int = 1
 ) -> tuple[Work, list[tuple[int, int]]]:
@@ -139,8 +145,7 @@ def convolutions(
             beats.extend(head)
             for _ in range(slots):
                 beats.extend(item(3, config.slot_beats, TOLD_SLOT))
-            for _ in range(steps):
-                beats.extend(item(config.step_beats * ports, config.step_beats, TOLD_BEAT))
+            beats.extend(item(steps * config.step_words, -(-steps * config.step_words // ports), TOLD_STEP))
         words = np.concatenate(beats[start:]).view("<u4")
         place = {
             "weight_beat": start,
@@ -158,22 +163,42 @@ def core_was_told(config: EngineConfig) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("timing", [CALM, ROUGH], ids=["calm", "rough"])
-@pytest.mark.parametrize("ports", [1, 2, 3, 4])
-def test_weights_reach_the_core_in_order(ports: int, timing: Timing) -> None:
-    config = replace(SMALL, weight_ports=ports)
+@pytest.mark.parametrize(
+    ("words", "ports", "ring"),
+    [
+        (3, 1, 32),
+        (3, 2, 32),
+        (3, 3, 32),
+        (3, 4, 24),
+        (5, 2, 28),
+        (5, 3, 40),
+        (7, 3, 20),
+        (5, 4, 64),
+        (6, 4, 12),
+        (7, 4, 36),
+    ],
+)
+def test_weights_reach_the_core_in_order(words: int, ports: int, ring: int, timing: Timing) -> None:
+    """Whatever part of a beat a step's words are, and however many steps the ring has."""
+    config = replace(SMALL, geometry=of_step_words(words), weight_ports=ports, ring_depth=ring)
+    assert config.step_words == words
     for seed, readiness in enumerate((1.0, 0.3)):
         work, told = convolutions(config, np.random.default_rng(seed), 20)
         run(config, work, replace(timing, seed=seed), readiness).require()
         assert core_was_told(config) == told
 
 
-def test_weights_come_a_beat_each_cycle() -> None:
-    config = replace(SMALL, geometry=Geometry.parse("pot4@lut:16, fix4@dsp:8", tk=16, tp=4), table_depth=64)
+@pytest.mark.parametrize(("rows", "writes_per_beat"), [(8, 1), (18, 12 / (34 / 3))])
+def test_weights_come_a_beat_each_cycle(rows: int, writes_per_beat: float) -> None:
+    """Or a column of the ring, where a step's last one is not whole; as fast as memory gives them, if that is slower."""
+    config = replace(SMALL, geometry=Geometry.parse(f"pot4@lut:16, fix4@dsp:{rows}", tk=16, tp=4), table_depth=128)
     work, told = convolutions(config, np.random.default_rng(0), 12, least_steps=30)
     beats = len(work.parts[0]) // 8
-    cycles = run(config, work, CALM).require().counters["CYCLES"]
-    assert core_was_told(config) == told
-    assert cycles < 1.05 * beats + 150
+    for beat_cycles in (1, 2):
+        timing = replace(CALM, bytes_per_cycle=24 / beat_cycles if beat_cycles > 1 else 0)
+        cycles = run(config, work, timing).require().counters["CYCLES"]
+        assert core_was_told(config) == told
+        assert cycles < 1.05 * beats * max(writes_per_beat, beat_cycles) + 150
 
 
 # Images
@@ -443,7 +468,7 @@ def test_registers_read_what_was_written() -> None:
 def test_counters_stand_still_when_done(healthy: Work) -> None:
     found = run(SMALL, healthy, CALM).require()
     engine = engine_of(SMALL)
-    steps = sum(k == TOLD_BEAT for k, _ in core_was_told(SMALL)) // (2 * SMALL.weight_ports * SMALL.step_beats)
+    steps = sum(k == TOLD_STEP for k, _ in core_was_told(SMALL)) // (2 * SMALL.step_words)
     assert found.counters["STEPS"] == steps
     assert {c.name: engine.read(c) for c in COUNTERS} == found.counters
 

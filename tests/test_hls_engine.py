@@ -100,7 +100,8 @@ def plain_sums(engine, frame: Frame):
     """A frame's sums by the engine's own arrays, out of steps of the weight image."""
     g = engine.config.geometry
     steps = frame.codes.shape[1] // g.tk
-    words = tile_beats(engine.config, 0, 1, [], frame.codes)[1:].reshape(steps, -1)
+    size = engine.config.step_words
+    words = tile_beats(engine.config, 0, 1, [], frame.codes)[1:].reshape(-1)[: steps * size].reshape(steps, size)
     act = frame.act.reshape(frame.passes, g.tp, steps, g.tk).transpose(0, 2, 1, 3).reshape(-1, g.tp, g.tk)
     return engine.sums(np.tile(words, (frame.passes, 1)), act.astype(np.uint8), second=steps)
 

@@ -53,9 +53,9 @@ class EngineConfig:
         return PORT_BITS * self.weight_ports
 
     @property
-    def step_beats(self) -> int:
-        """Beats of one step of the weight image."""
-        return -(-self.step_bits // self.beat_bits)
+    def step_words(self) -> int:
+        """64-bit words of one step of the weight image."""
+        return -(-self.step_bits // PORT_BITS)
 
     @property
     def slot_beats(self) -> int:
@@ -88,7 +88,10 @@ class EngineConfig:
             (g.tk % 4 == 0 and g.tk <= 32, f"tk must be a multiple of 4 and at most 32, not {g.tk}"),
             (g.rows % 2 == 0 and g.rows <= 64, f"rows must be even and at most 64, not {g.rows}"),
             (1 <= self.weight_ports <= MOST_WEIGHT_PORTS, f"weight ports must be 1 to 4, not {self.weight_ports}"),
-            (_is_power(self.ring_depth), f"ring depth must be a power of two, not {self.ring_depth}"),
+            (
+                self.ring_depth % 4 == 0 and 4 <= self.ring_depth <= 32_768,
+                f"ring depth must be a multiple of 4 from 4 to 32,768, not {self.ring_depth}",
+            ),
             (_is_power(self.table_depth), f"table depth must be a power of two, not {self.table_depth}"),
             (self.table_depth >= 2 * g.rows, f"table depth must be at least twice the rows, not {self.table_depth}"),
             (1 <= self.am_depth <= 65_535, f"activation memory depth must be 1 to 65,535, not {self.am_depth}"),

@@ -102,7 +102,7 @@ class HlsEngine:
         """
         g = self.config.geometry
         words, act = np.ascontiguousarray(words, np.uint64), np.ascontiguousarray(act, np.uint8)
-        assert words.shape == (len(act), self.config.step_beats * self.config.weight_ports)
+        assert words.shape == (len(act), self.config.step_words)
         assert act.shape == (len(act), g.tp, g.tk)
         found = np.zeros((g.rows, g.tp), np.uint32)
         self._library.engine_sums(
@@ -187,7 +187,7 @@ def config_source(config: EngineConfig) -> str:
         "RING": config.ring_depth,
         "TABLE": config.table_depth,
         "PORTS": config.weight_ports,
-        "STEP_BEATS": config.step_beats,
+        "STEP_WORDS": config.step_words,
     }
     limits = {"LINE": config.line_width, "IMAGE_BYTES": config.image_bytes, "GEOMETRY_ID": config.geometry_id}
     kernels = [f"(rows == {rows} && channels == {channels})" for rows, channels in config.image_kernels]

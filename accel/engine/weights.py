@@ -96,7 +96,7 @@ def layer_weights(
             _beats(config, np.array([[len(tile.slots) | kept[0] << 16 | kept[1] << 32 | steps << 48]], np.uint64))
         )
         parts.append(_beats(config, _slot_words(tile, bias, arithmetic, target, skip, tk)))
-        parts.append(_beats(config, _step_words(config, codes)))
+        parts.append(_beats(config, _step_words(config, codes).reshape(1, -1)))
     return LayerWeights(np.concatenate(parts), tiles, tuple(groups), tuple(counts))
 
 

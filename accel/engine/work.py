@@ -24,7 +24,7 @@ def machine_of(config: EngineConfig) -> Machine:
     return Machine(
         macs_per_cycle=g.macs_per_cycle,
         ports=config.weight_ports,
-        step_beats=config.step_beats,
+        step_beats=config.step_words / config.weight_ports,
         slot_beats=config.slot_beats,
         ring=config.ring_depth,
         table=config.table_depth,

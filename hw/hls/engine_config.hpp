@@ -15,7 +15,7 @@ struct Config {
   static const int RING = 512;
   static const int TABLE = 128;
   static const int PORTS = 3;
-  static const int STEP_BEATS = 12;
+  static const int STEP_WORDS = 34;
   static const uint32_t LINE = 512u;
   static const uint32_t IMAGE_BYTES = 147u;
   static const uint32_t GEOMETRY_ID = 1972165467u;

@@ -39,7 +39,7 @@ class WeightStream {
   static const int SLOT_WORDS = 3;
 
  public:
-  static const int STEP_WORDS = Config::STEP_BEATS * PORTS;
+  static const int STEP_WORDS = Config::STEP_WORDS;
 
   void begin(uint32_t first, uint32_t beats) {
     next = first;
@@ -49,8 +49,8 @@ class WeightStream {
 
   template <class Port>
   Error header(Port &port, RowTile &tile) {
-    uint64_t beat[PORTS];
     const Error error = take(port, beat);
+    word = 0;
     tile.slots = bits_of_word(beat[0], 0, 16);
     tile.first_group = bits_of_word(beat[0], 16, 16);
     tile.groups = bits_of_word(beat[0], 32, 16);
@@ -78,9 +78,24 @@ class WeightStream {
     return error;
   }
 
+  // Words of a row tile's steps follow one another.
   template <class Port>
   Error step(Port &port, uint64_t words[STEP_WORDS]) {
-    return item<Config::STEP_BEATS>(port, words);
+    Error error = OK;
+    for (int i = 0; i < STEP_WORDS; i += PORTS) {
+      ILMPQ_HLS(pipeline II=1)
+      const int count = i + PORTS <= STEP_WORDS ? PORTS : STEP_WORDS - i;
+      uint64_t kept[PORTS];
+      for (int j = 0; j < PORTS; j++) kept[j] = beat[j];
+      if (error == OK && (word == 0 || word + count > PORTS)) error = take(port, beat);
+      for (int j = 0; j < PORTS; j++) {
+        ILMPQ_HLS(unroll)
+        const int at = word + j;
+        if (j < count) words[i + j] = word != 0 && at < PORTS ? kept[at] : beat[at % PORTS];
+      }
+      word = (word + count) % PORTS;
+    }
+    return error;
   }
 
   // Takes what is left. A wrong checksum explains whatever else was found wrong.
@@ -89,7 +104,6 @@ class WeightStream {
     const bool over = left != 0;
     Error error = OK;
     while (left != 0 && error == OK && found != READ) {
-      uint64_t beat[PORTS];
       error = take(port, beat);
     }
     if (error != OK) return error;
@@ -100,20 +114,23 @@ class WeightStream {
 
  private:
   uint32_t next, left, sum;
+  // The newest beat of steps, and its first word that no step has had (0: none is left).
+  uint64_t beat[PORTS];
+  int word;
 
   template <class Port>
-  Error take(Port &port, uint64_t beat[PORTS]) {
+  Error take(Port &port, uint64_t found[PORTS]) {
     ILMPQ_HLS(inline)
     if (left == 0) {
-      for (int j = 0; j < PORTS; j++) beat[j] = 0;
+      for (int j = 0; j < PORTS; j++) found[j] = 0;
       return WEIGHTS;
     }
     bool good = true;
     for (int j = 0; j < PORTS; j++) {
       ILMPQ_HLS(unroll)
-      good &= port.weights(j, next, beat[j]);
-      sum = checksum(sum, static_cast<uint32_t>(beat[j]));
-      sum = checksum(sum, static_cast<uint32_t>(beat[j] >> 32));
+      good &= port.weights(j, next, found[j]);
+      sum = checksum(sum, static_cast<uint32_t>(found[j]));
+      sum = checksum(sum, static_cast<uint32_t>(found[j] >> 32));
     }
     next++;
     left--;

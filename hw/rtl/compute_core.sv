@@ -18,7 +18,7 @@ module compute_core #(
   parameter int ACC_BITS = 24,
   // words of the activation memory
   parameter int AM_DEPTH = 5120,
-  // steps in the weight ring, a power of two
+  // steps in the weight ring
   parameter int RING_DEPTH = 512,
   // slots in the slot table, a power of two
   parameter int TABLE_DEPTH = 128,
@@ -81,8 +81,11 @@ module compute_core #(
   if (ALL_ROWS % 2 != 0 || ALL_ROWS > 64) begin : g_check_rows
     $error("the rows of all arrays must be even, at most 64");
   end
-  if (2 ** RING != RING_DEPTH || 2 ** TABLE != TABLE_DEPTH) begin : g_check_powers
-    $error("RING_DEPTH and TABLE_DEPTH must be powers of two");
+  if (RING_DEPTH % 4 != 0 || RING_DEPTH < 4 || RING_DEPTH > 32768) begin : g_check_ring
+    $error("RING_DEPTH must be a multiple of 4, from 4 to 32768");
+  end
+  if (2 ** TABLE != TABLE_DEPTH) begin : g_check_table
+    $error("TABLE_DEPTH must be a power of two");
   end
 
   localparam int PIXEL = engine_pkg::pixel_bits(AM_DEPTH, TP);
@@ -120,11 +123,11 @@ module compute_core #(
   logic [9:0] target_group, groups;
   logic [ADDRESS-1:0] source;
   logic [15:0] steps;
-  logic [RING:0] ring_base, ring;
-  row_tile_queue #(.TK(TK), .ADDRESS(ADDRESS), .RING(RING + 1), .TABLE(TABLE)) row_tiles (
+  logic [RING:0] ring;
+  row_tile_queue #(.TK(TK), .ADDRESS(ADDRESS), .TABLE(TABLE)) row_tiles (
     .clk_i, .rst_i, .start_i(start), .finished_i(finished), .op_i(op), .tile_valid_i, .tile_ready_o, .tile_i,
     .valid_o(rows_valid), .take_i(rows_take), .last_o(rows_last), .slots_o(slots), .slot_base_o(slot_base),
-    .target_group_o(target_group), .groups_o(groups), .source_o(source), .steps_o(steps), .ring_base_o(ring_base));
+    .target_group_o(target_group), .groups_o(groups), .source_o(source), .steps_o(steps));
 
   logic tile_push, tile_room, tile_free, tile_last, tile_positions, tile_rows;
   logic queue_pop, patch_valid, patch_done, issue, first, last, second, shift, free;
@@ -132,12 +135,12 @@ module compute_core #(
   logic [PIXEL-1:0] offset_row;
   logic [ADDRESS-1:0] group;
   logic [4:0] word;
-  step_sequencer #(.TK(TK), .TP(TP), .AM_DEPTH(AM_DEPTH), .RING(RING + 1), .QUEUE(32)) sequencer (
+  step_sequencer #(.TK(TK), .TP(TP), .AM_DEPTH(AM_DEPTH), .RING_DEPTH(RING_DEPTH), .QUEUE(32)) sequencer (
     .clk_i, .rst_i, .start_i(start), .finished_i(finished), .op_i(op), .tap_y_i(tap_y), .tap_y_less_i(tap_y_less),
     .positions_valid_i(positions_valid), .positions_take_o(positions_take), .positions_last_i(positions_last),
     .used_i(next_used), .x_i(next_x), .y_i(next_y), .row_i(next_row),
     .rows_valid_i(rows_valid), .rows_take_o(rows_take), .rows_last_i(rows_last), .groups_i(groups), .source_i(source),
-    .steps_i(steps), .ring_base_i(ring_base),
+    .steps_i(steps),
     .tile_push_o(tile_push), .tile_room_i(tile_room), .tile_free_o(tile_free), .tile_last_o(tile_last),
     .tile_positions_o(tile_positions), .tile_rows_o(tile_rows),
     .step_count_i, .queue_pop_i(queue_pop), .patch_valid_i(patch_valid), .patch_done_o(patch_done),

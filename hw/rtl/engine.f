@@ -16,6 +16,7 @@ column_order.sv
 window_register.sv
 image_unit.sv
 weight_reader.sv
+step_aligner.sv
 weight_loader.sv
 event_counters.sv
 register_file.sv

@@ -21,7 +21,7 @@ module engine #(
   parameter int ACC_BITS = 24,
   // words of the activation memory
   parameter int AM_DEPTH = 5120,
-  // steps in the weight ring, a power of two
+  // steps in the weight ring
   parameter int RING_DEPTH = 512,
   // slots in the slot table, a power of two
   parameter int TABLE_DEPTH = 128,
@@ -97,7 +97,7 @@ module engine #(
   output logic [WEIGHT_PORTS-1:0]    m_axi_w_rready_o
 );
   localparam int BEAT_BITS = 64 * WEIGHT_PORTS;
-  localparam int STEP_BEATS = (engine_pkg::image_before(KINDS, ROWS, ARRAYS, TK) + BEAT_BITS - 1) / BEAT_BITS;
+  localparam int STEP_WORDS = (engine_pkg::image_before(KINDS, ROWS, ARRAYS, TK) + 63) / 64;
   localparam int WORD_BITS = engine_pkg::banks(TP) * TK * 8;
   localparam int RING_BITS = $clog2(RING_DEPTH);
   localparam int TABLE_BITS = $clog2(TABLE_DEPTH);
@@ -288,7 +288,7 @@ module engine #(
   logic field_error, weights_wrong, response_error;
   logic [15:0] weights_index;
   weight_loader #(
-    .WEIGHT_PORTS(WEIGHT_PORTS), .RING_DEPTH(RING_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .STEP_BEATS(STEP_BEATS)
+    .WEIGHT_PORTS(WEIGHT_PORTS), .RING_DEPTH(RING_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .STEP_WORDS(STEP_WORDS)
   ) weights (
     .clk_i, .rst_i(units_reset), .op_valid_i(weights_write), .op_ready_o(weights_room), .op_first_i(weights_first),
     .op_beats_i(pair[31:0]), .op_checksum_i(pair[63:32]), .op_tiles_i(weights_tiles), .op_outer_i(weights_outer),

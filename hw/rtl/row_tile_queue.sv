@@ -8,8 +8,6 @@ module row_tile_queue #(
   parameter int TK = 16,
   // bits of a word address
   parameter int ADDRESS = 14,
-  // bits of a step's number in the weight ring, one more than its address
-  parameter int RING = 10,
   // bits of a slot's address
   parameter int TABLE = 7,
   // row tiles that can wait: 2^DEPTH_BITS
@@ -31,8 +29,7 @@ module row_tile_queue #(
   output logic [9:0]         target_group_o, // MAX, AVERAGE
   output logic [9:0]         groups_o,
   output logic [ADDRESS-1:0] source_o,       // address of its first group
-  output logic [15:0]        steps_o,
-  output logic [RING-1:0]    ring_base_o
+  output logic [15:0]        steps_o
 );
   logic pool, outer;
   logic [15:0] count;
@@ -47,9 +44,8 @@ module row_tile_queue #(
   assign tile_ready_o = written != {!kept[DEPTH_BITS], kept[DEPTH_BITS-1:0]};
   always_ff @(posedge clk_i) if (tile_valid_i && tile_ready_o) headers[written[DEPTH_BITS-1:0]] <= tile_i;
 
-  // Where the next row tile's slots and steps lie; where the operation's first ones do.
+  // Where the next row tile's slots lie; where the operation's first ones do.
   logic [TABLE-1:0] slot_next, slot_first, slot_end;
-  logic [RING-1:0] ring_next, ring_first, ring_end;
   logic [15:0] number;
   logic [ADDRESS-1:0] pool_source;
   logic [9:0] pool_group;
@@ -71,7 +67,6 @@ module row_tile_queue #(
       groups_o <= pool ? 10'd1 : header[41:32];
       steps_o <= header[63:48];
       slot_base_o <= slot_next;
-      ring_base_o <= ring_next;
       target_group_o <= pool_group;
       last_o <= last;
     end
@@ -81,7 +76,6 @@ module row_tile_queue #(
     if (rst_i) begin
       {written, at, kept, op_first, op_end} <= '0;
       {slot_next, slot_first, slot_end} <= '0;
-      {ring_next, ring_first, ring_end} <= '0;
       state <= 2'd0;
       running <= 1'b0;
     end else begin
@@ -93,7 +87,6 @@ module row_tile_queue #(
         state <= 2'd0;
         op_first <= at;
         slot_first <= slot_next;
-        ring_first <= ring_next;
         pool_source <= op_i[4*32+:ADDRESS];
         pool_group <= op_i[27*32+20+:10];
       end else if (finished_i) begin
@@ -103,7 +96,6 @@ module row_tile_queue #(
           at <= op_end;
           kept <= op_end;
           slot_next <= slot_end;
-          ring_next <= ring_end;
         end
       end else if (running) begin
         case (state)
@@ -113,7 +105,6 @@ module row_tile_queue #(
               if (!pool) begin
                 at <= at + 1'b1;
                 slot_next <= slot_next + TABLE'(header[15:0]);
-                ring_next <= ring_next + RING'(header[63:48]);
               end
             end
           2'd1: state <= 2'd2;
@@ -125,11 +116,9 @@ module row_tile_queue #(
             if (last_o) begin
               op_end <= at;
               slot_end <= slot_next;
-              ring_end <= ring_next;
               if (outer) begin
                 at <= op_first;
                 slot_next <= slot_first;
-                ring_next <= ring_first;
               end else if (!pool) begin
                 ended <= 1'b1;
               end

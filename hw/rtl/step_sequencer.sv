@@ -8,10 +8,12 @@ module step_sequencer #(
   parameter int TP = 4,
   // words of the activation memory
   parameter int AM_DEPTH = 5120,
-  // bits of a step's number in the weight ring
-  parameter int RING = 10,
+  // steps in the weight ring
+  parameter int RING_DEPTH = 512,
   // steps that the queue behind the read path holds
   parameter int QUEUE = 32,
+  // bits of a step's number: its address in the ring, and a bit that changes each time around
+  localparam int RING = $clog2(RING_DEPTH) + 1,
   localparam int PIXEL = engine_pkg::pixel_bits(AM_DEPTH, TP),
   localparam int ADDRESS = engine_pkg::address_bits(AM_DEPTH)
 ) (
@@ -37,7 +39,6 @@ module step_sequencer #(
   input  logic [9:0]          groups_i,
   input  logic [ADDRESS-1:0]  source_i,
   input  logic [15:0]         steps_i,
-  input  logic [RING-1:0]     ring_base_i,
   // a tile begins: what write_back must know is pushed
   output logic                tile_push_o,
   input  logic                tile_room_i,
@@ -84,11 +85,11 @@ module step_sequencer #(
   logic running, busy, fresh, positions_last, rows_last;
   logic [9:0] groups;
   logic [ADDRESS-1:0] source;
-  logic [RING-1:0] ring_base;
+  logic [RING-1:0] ring_base, ring_first;  // of the tile's steps, of the operation's
   logic [15:0] step, steps;  // of a pass
   logic [9:0] group;
   logic [7:0] kx, ky;
-  logic group_last, kx_last, ky_last, pass_last, step_last, moved;
+  logic group_last, kx_last, ky_last, pass_end, pass_last, step_last, moved;
 
   // A step may go if its weights are there, there is room behind the read path, and so on.
   logic [RING-1:0] complete;
@@ -106,7 +107,8 @@ module step_sequencer #(
   assign kx_last = kx == kernel_x - 1'b1;
   assign ky_last = ky == kernel_y - 1'b1;
   assign pass_last = !two_pass || second_o;
-  assign step_last = group_last && kx_last && ky_last && pass_last;
+  assign pass_end = group_last && kx_last && ky_last;
+  assign step_last = pass_end && pass_last;
   assign first_o = !moved;
   assign last_o = step_last;
   assign free_o = pass_last && positions_last && !pool;
@@ -137,9 +139,16 @@ module step_sequencer #(
     .row_i(offset_row_o), .step_i(tap_y_i), .step_less_ring_i(tap_y_less_i), .sum_o(next_row));
 
   logic [ADDRESS-1:0] source_now;
-  logic [RING-1:0] ring_now;
   assign source_now = need_rows ? source_i : source;
-  assign ring_now = need_rows ? ring_base_i : ring_base;
+
+  // Row tiles follow one another in the ring; position-outer operations go through them again and again.
+  function automatic logic [RING-1:0] after(input logic [RING-1:0] number);
+    after = (2 ** (RING - 1) != RING_DEPTH && number[RING-2:0] == (RING-1)'(RING_DEPTH - 1)) ?
+        {!number[RING-1], {(RING-1){1'b0}}} : number + 1'b1;
+  endfunction
+  logic [RING-1:0] ring_after, ring_now;
+  assign ring_after = (busy && !pool) ? after(ring_o) : ring_o;
+  assign ring_now = !need_rows ? ring_base : (outer && rows_last && !fresh && !pool) ? ring_first : ring_after;
 
   always_ff @(posedge clk_i) begin
     if (load) begin
@@ -149,17 +158,17 @@ module step_sequencer #(
       end
       if (need_rows) begin
         groups <= image ? 10'(op_i[26*32+16+:5]) : groups_i;
-        {source, ring_base, steps} <= {source_i, ring_base_i, steps_i};
+        {source, steps} <= {source_i, steps_i};
         rows_last <= rows_last_i;
       end
       {step, group, kx, ky, second_o, shift_o, moved} <= '0;
       {offset_x_o, offset_y_o, offset_row_o} <= '0;
       group_o <= source_now;
-      ring_o <= ring_now;
+      ring_base <= ring_now;
+      if (fresh) ring_first <= ring_after;
     end else if (issue_o) begin
       moved <= 1'b1;
       shift_o <= 1'b0;
-      ring_o <= ring_o + 1'b1;
       step <= step + 1'b1;
       group <= group + 1'b1;
       group_o <= group_o + op_i[4*32+16+:ADDRESS];
@@ -179,7 +188,6 @@ module step_sequencer #(
             {offset_y_o, offset_row_o} <= '0;
             second_o <= 1'b1;
             shift_o <= 1'b1;
-            ring_o <= ring_base;
             step <= '0;
           end
         end
@@ -189,18 +197,21 @@ module step_sequencer #(
 
   always_ff @(posedge clk_i) begin
     // A row tile's steps are those of the kernel, and fit in the ring unless they pass through once.
-    illegal_o <= (issue_o && !pool && group_last && kx_last && ky_last && 16'(step + 1'b1) != steps) || (busy && !pool && step == steps)
-        || (load && need_rows && !pool && steps_i > 16'(2**(RING-1)) && (outer || two_pass || !next_positions_last));
+    illegal_o <= (issue_o && !pool && pass_end && 16'(step + 1'b1) != steps) || (busy && !pool && step == steps)
+        || (load && need_rows && !pool && steps_i > 16'(RING_DEPTH) && (outer || two_pass || !next_positions_last));
     if (rst_i) begin
       running <= 1'b0;
       busy <= 1'b0;
       complete <= '0;
+      ring_o <= '0;
       credit <= ($clog2(QUEUE)+1)'(QUEUE);
       illegal_o <= 1'b0;
       spacing <= '0;
     end else begin
-      if (step_count_i) complete <= complete + 1'b1;
+      if (step_count_i) complete <= after(complete);
       if ((issue_o && !pool) != queue_pop_i) credit <= queue_pop_i ? credit + 1'b1 : credit - 1'b1;
+      if (load) ring_o <= ring_now;
+      else if (issue_o) ring_o <= pass_end && !pass_last ? ring_base : ring_after;
       if (tile_end) spacing <= ($clog2(TK/2+1))'(TK / 2 - 1);
       else if (spacing != 0) spacing <= spacing - 1'b1;
       if (start_i) {running, fresh} <= 2'b11;

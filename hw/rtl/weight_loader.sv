@@ -5,12 +5,12 @@
 module weight_loader #(
   // ports
   parameter int WEIGHT_PORTS = 3,
-  // steps in the ring, a power of two
+  // steps in the ring
   parameter int RING_DEPTH = 512,
   // slots in the table, a power of two
   parameter int TABLE_DEPTH = 128,
-  // beats of a step, at most 64
-  parameter int STEP_BEATS = 12,
+  // 64-bit words of a step, at most 64 beats
+  parameter int STEP_WORDS = 34,
   // most row tiles of a position-outer op: what the core can hold
   localparam int OUTER_TILES = 32,
   localparam int BEAT_BITS = 64 * WEIGHT_PORTS,
@@ -59,12 +59,14 @@ module weight_loader #(
   input  logic                       step_free_i,
   input  logic [7:0]                 slot_free_i
 );
+  // columns of a step in the ring
+  localparam int STEP_BEATS = (STEP_WORDS + WEIGHT_PORTS - 1) / WEIGHT_PORTS;
   localparam int SLOT_BEATS = (3 + WEIGHT_PORTS - 1) / WEIGHT_PORTS;
   if (WEIGHT_PORTS < 1 || WEIGHT_PORTS > 4) begin : g_check_ports
     $error("WEIGHT_PORTS must be 1 to 4");
   end
   if (STEP_BEATS < 1 || STEP_BEATS > 64) begin : g_check_beats
-    $error("STEP_BEATS must be 1 to 64");
+    $error("STEP_WORDS must be 1 word to 64 beats");
   end
 
   typedef enum logic [2:0] {IDLE, HEADER, SLOTS, STEPS, SETTLE, CHECK} state_t;
@@ -91,7 +93,7 @@ module weight_loader #(
   logic [15:0] tiles_left, slots_left, steps_left;
   logic [1:0] slot_beat;
   logic [5:0] step_beat;
-  logic slot_done, step_done, tile_room, take;
+  logic slot_done, step_done, tile_room;
   logic [TABLE_BITS:0] slots_free;
   logic [RING_BITS:0] steps_free;
   logic [RING_BITS-1:0] step;
@@ -106,17 +108,25 @@ module weight_loader #(
   assign header_legal = beat_i[15:0] != '0 && beat_i[15:0] <= 16'(slots_most) && beat_i[15:8] == '0
       && beat_i[47:32] != '0 && beat_i[47:42] == '0 && beat_i[63:48] != '0 && (!outer || beat_i[63:48] <= 16'(steps_most));
 
-  // A slot or step begins when there is room for it.
+  // A slot or step begins when there is room for it. Something goes with a beat, or (columns of steps) without.
+  logic room, needs_beat, wants, take, go;
   always_comb begin
     case (state)
-      HEADER: beat_ready_o = tile_room;
-      SLOTS: beat_ready_o = slot_beat != '0 || slots_free != '0;
-      STEPS: beat_ready_o = step_beat != '0 || steps_free != '0;
-      default: beat_ready_o = 1'b0;
+      HEADER: room = tile_room;
+      SLOTS: room = slot_beat != '0 || slots_free != '0;
+      STEPS: room = step_beat != '0 || steps_free != '0;
+      default: room = 1'b0;
     endcase
-    if (beats_left == '0) beat_ready_o = 1'b0;
   end
+  assign wants = state != STEPS || needs_beat;
+  assign beat_ready_o = room && wants && beats_left != '0;
   assign take = beat_valid_i && beat_ready_o;
+  assign go = take || (room && !wants);
+  logic [BEAT_BITS-1:0] column, beat_taken;
+  step_aligner #(.WEIGHT_PORTS(WEIGHT_PORTS), .STEP_WORDS(STEP_WORDS)) aligner (
+    .clk_i, .idle_i(state != STEPS), .last_i(step_done), .needs_o(needs_beat), .go_i(go), .take_i(take), .beat_i,
+    .column_o(column), .taken_o(beat_taken)
+  );
 
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
@@ -126,7 +136,7 @@ module weight_loader #(
         IDLE: if (op_valid) state <= HEADER;
         HEADER: if (take) state <= SLOTS;
         SLOTS: if (take && slot_done && slots_left == 16'd1) state <= STEPS;
-        STEPS: if (take && step_done && steps_left == 16'd1) state <= (tiles_left == 16'd1) ? SETTLE : HEADER;
+        STEPS: if (go && step_done && steps_left == 16'd1) state <= (tiles_left == 16'd1) ? SETTLE : HEADER;
         SETTLE: state <= CHECK;
         default: state <= IDLE;
       endcase
@@ -142,7 +152,7 @@ module weight_loader #(
         steps_most <= steps_most - (RING_BITS+1)'(beat_i[63:48]);
       end
       if (take) beats_left <= beats_left - 1'b1;
-      if (state == STEPS && take && step_done && steps_left == 16'd1) tiles_left <= tiles_left - 1'b1;
+      if (state == STEPS && go && step_done && steps_left == 16'd1) tiles_left <= tiles_left - 1'b1;
     end
     if (state == HEADER) begin
       header <= beat_i[63:0];
@@ -155,16 +165,17 @@ module weight_loader #(
       slot_beat <= slot_done ? '0 : slot_beat + 1'b1;
       if (slot_done) slots_left <= slots_left - 1'b1;
     end
-    if (state == STEPS && take) begin
+    if (state == STEPS && go) begin
       step_beat <= step_done ? '0 : step_beat + 1'b1;
       if (step_done) steps_left <= steps_left - 1'b1;
     end
   end
 
   // Places in the table and the ring.
-  logic slot_begins, step_begins;
+  logic slot_begins, step_begins, step_last;
+  assign step_last = 2 ** RING_BITS != RING_DEPTH && step == RING_BITS'(RING_DEPTH - 1);
   assign slot_begins = state == SLOTS && take && slot_beat == '0;
-  assign step_begins = state == STEPS && take && step_beat == '0;
+  assign step_begins = state == STEPS && go && step_beat == '0;
   always_ff @(posedge clk_i) begin
     if (rst_i) begin
       slots_free <= (TABLE_BITS+1)'(TABLE_DEPTH);
@@ -175,7 +186,7 @@ module weight_loader #(
       slots_free <= slots_free + (TABLE_BITS+1)'(slot_free_i) - (TABLE_BITS+1)'(slot_begins);
       steps_free <= steps_free + (RING_BITS+1)'(step_free_i) - (RING_BITS+1)'(step_begins);
       if (state == SLOTS && take && slot_done) slot <= slot + 1'b1;
-      if (state == STEPS && take && step_done) step <= step + 1'b1;
+      if (state == STEPS && go && step_done) step <= step_last ? '0 : step + 1'b1;
     end
   end
 
@@ -191,11 +202,11 @@ module weight_loader #(
     end else begin
       taken <= take;
       tile_push <= take && state == SLOTS && slot_done && slots_left == 16'd1;
-      beat_write_o <= take && state == STEPS;
-      step_count_o <= take && state == STEPS && step_done;
+      beat_write_o <= go && state == STEPS;
+      step_count_o <= go && state == STEPS && step_done;
       slot_write_o <= take && state == SLOTS && slot_done;
     end
-    if (take) beat_data_o <= beat_i;
+    if (go) beat_data_o <= column;
     beat_step_o <= step;
     beat_index_o <= step_beat;
     slot_address_o <= slot;
@@ -217,7 +228,7 @@ module weight_loader #(
   logic [31:0] sum, next_sum;
   always_comb begin
     next_sum = sum;
-    for (int w = 0; w < 2 * WEIGHT_PORTS; w++) next_sum = {next_sum[30:0], next_sum[31]} ^ beat_data_o[32*w+:32];
+    for (int w = 0; w < 2 * WEIGHT_PORTS; w++) next_sum = {next_sum[30:0], next_sum[31]} ^ beat_taken[32*w+:32];
   end
   always_ff @(posedge clk_i) begin
     if (state == IDLE) sum <= '0;
@@ -229,7 +240,7 @@ module weight_loader #(
   assign error_response_o = take && beat_error_i;
   always_comb begin
     case (state)
-      HEADER, SLOTS, STEPS: error_weights_o = beats_left == '0;
+      HEADER, SLOTS, STEPS: error_weights_o = wants && beats_left == '0;
       CHECK: error_weights_o = sum != expected || beats_left != '0;
       default: error_weights_o = 1'b0;
     endcase

@@ -6,7 +6,7 @@ module weight_ring #(
   parameter logic [16*16-1:0] KINDS = '0,
   parameter logic [16*16-1:0] ROWS = '0,
   parameter int TK = 16,
-  // steps, a power of two
+  // steps
   parameter int DEPTH = 512,
   // bits of a beat of the weight image
   parameter int BEAT = 192,

@@ -56,7 +56,7 @@ module compute_core #(
   output logic                  stall_patches_o,
   output logic                  stall_results_o
 );
-  // 0 op's first word, 1 row tile, 2 slot, 3 beat, 4 patch; one 32-bit word a call.
+  // 0 op's first word, 1 row tile, 2 slot, 3 step, 4 patch; one 32-bit word a call.
   import "DPI-C" context function void stub_tell(input int kind, input int word);
   // In how many of 256 cycles the core is ready.
   import "DPI-C" context function int stub_pace();
@@ -82,14 +82,13 @@ module compute_core #(
   end
 
   // Ring and table.
+  localparam int STEP_WORDS = (engine_pkg::image_before(KINDS, ROWS, ARRAYS, TK) + 63) / 64;
   localparam int MOST_BEATS = 64;
   logic [BEAT_BITS-1:0] ring [0:RING_DEPTH*MOST_BEATS-1];
   logic [191:0] table_slots [0:TABLE_DEPTH-1];
-  int beats_of_step;
   always_ff @(posedge clk_i) begin
     if (beat_write_i) ring[32'(beat_step_i)*MOST_BEATS+32'(beat_index_i)] <= beat_data_i;
     if (slot_write_i) table_slots[slot_address_i] <= slot_data_i;
-    if (step_count_i) beats_of_step <= 32'(beat_index_i) + 1;
   end
 
   typedef enum logic [2:0] {IDLE, TILE, STEPS, PATCHES, WAIT} state_t;
@@ -146,8 +145,9 @@ module compute_core #(
           state <= STEPS;
         end
         STEPS: if (use_step) begin
-          for (int b = 0; b < beats_of_step; b++) begin
-            for (int w = 0; w < 2 * WEIGHT_PORTS; w++) stub_tell(3, ring[(step % RING_DEPTH)*MOST_BEATS+b][32*w+:32]);
+          for (int w = 0; w < STEP_WORDS; w++) begin
+            for (int half = 0; half < 2; half++)
+              stub_tell(3, ring[(step % RING_DEPTH)*MOST_BEATS+w/WEIGHT_PORTS][64*(w%WEIGHT_PORTS)+32*half+:32]);
           end
           step <= step + 1;
           step_free_o <= 1'b1;
