@@ -13,6 +13,11 @@ from .scales import Scales, storable
 from .schemes import SCHEMES
 from .storage import formats, groups, layer_bits
 
+SPREAD = 0.4  # standard deviation of codes, of a scheme's largest level: that of trained weights
+_LIKELY = [
+    likely / likely.sum() for likely in (np.exp(-((np.array(s.levels) / s.top / SPREAD) ** 2) / 2) for s in SCHEMES)
+]
+
 
 def placeholder(
     graph: Graph, rng: np.random.Generator, act_bits: int, ratio: Mapping[int, float], power_of_two: bool = False
@@ -32,12 +37,14 @@ def placeholder(
         rows, *columns = graph.weight_shape(node)
         size = int(np.prod(columns))
         scheme = _dealt(rng, list(ratio), shares, rows)
-        codes = np.stack([rng.choice(SCHEMES[s].levels, size) * rng.choice([-1, 1], size) for s in scheme])
+        codes = np.stack(
+            [rng.choice(SCHEMES[s].levels, size, p=_LIKELY[s]) * rng.choice([-1, 1], size) for s in scheme]
+        )
         codes[rng.random(rows) < 0.1] = 0
         peak = np.array([SCHEMES[s].top for s in scheme])
         source = stored[of[node.inputs[0]]]
         shift = int(rng.integers(0, source.bits - min(bits[node.name], source.bits) + 1))
-        scale = allowed.up(rng.uniform(0.2, 2, rows) / (peak * np.sqrt(size)))
+        scale = allowed.up(rng.uniform(0.2, 2, rows) / (peak * SPREAD * np.sqrt(size)))
         unit = scale * tensors[of[node.inputs[0]]].scale * 2.0**shift
         bias = (rng.normal(size=rows) * rng.choice([0.1, 1.0, 100.0]) * unit * peak).astype(np.float32)
         layers[node.name] = LayerQuant(RowQuant(codes.astype(np.int8), scale, scheme), bias, bits[node.name], shift)

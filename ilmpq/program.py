@@ -107,6 +107,14 @@ class Program:
         codes = np.abs(self.matrices[name].codes.astype(np.int64)).sum(axis=1)
         return np.asarray(codes * ((1 << self.seen(name).bits) - 1))
 
+    def sum_range(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The least and the largest Σ code·a + bias of each row for any input."""
+        matrix, seen = self.matrices[name], self.seen(name)
+        codes = matrix.codes.astype(np.int64)
+        positive, negative = np.maximum(codes, 0).sum(axis=1), np.minimum(codes, 0).sum(axis=1)
+        bias = matrix.bias.astype(np.int64)
+        return positive * seen.low + negative * seen.high + bias, positive * seen.high + negative * seen.low + bias
+
     def verify(self) -> Program:
         """Check every rule; `ModelError` names the layer whose accumulator could overflow."""
         self.graph.verify()

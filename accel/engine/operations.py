@@ -261,11 +261,11 @@ class Operations:
         tk, source = self.config.geometry.tk, layer.source.tensor
         steps = image_steps if self.layouts.unrolled(layer) else plain_steps
         offset = fields["pad_code"] if mode is not Mode.TWO_PASS else source.offset
-        bound = self.program.sum_bound(layer.name) + np.abs(matrix.bias.astype(np.int64))
-        if bound.max(initial=0) >= 1 << (self.config.geometry.acc_bits - 1):
-            raise DoesNotFit(
-                f"{layer.name} sums can reach {bound.max():,}, beyond the engine's {self.config.geometry.acc_bits}-bit accumulators"
-            )
+        acc_bits = self.config.geometry.acc_bits
+        low, high = self.program.sum_range(layer.name)
+        reach = max(int(high.max(initial=0)), -1 - int(low.min(initial=0)))
+        if reach >= 1 << (acc_bits - 1):
+            raise DoesNotFit(f"{layer.name} sums can reach {reach:,}, beyond the engine's {acc_bits}-bit accumulators")
         return layer_weights(
             self.config,
             layer,
