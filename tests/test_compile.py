@@ -1,7 +1,11 @@
 """Compiled programs on the HLS engine: every tensor and every output equals the integer executor's."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,3 +195,28 @@ def test_bands_cover_every_row_once_and_in_order(larger):
         assert edges[0] == 0
         assert edges[-1] == layer.target.tensor.height
         assert all(a.last == b.first for a, b in pairwise(own))
+
+
+def test_the_same_program_gives_the_same_image():
+    """Whatever the order in which Python keeps sets of names."""
+    code = (
+        "import sys, zlib; sys.path.insert(0, 'tests')\n"
+        "from test_compile import CONFIGS, chain, lower, placeholder, np, BY_NAME, compile_program\n"
+        "import dataclasses\n"
+        "program = lower(placeholder(chain(48, 24), np.random.default_rng(0), 4, {BY_NAME['pot4'].ident: 1.0}))\n"
+        "image = compile_program(program, dataclasses.replace(CONFIGS[0], am_depth=320))\n"
+        "print(len(image.words), zlib.crc32(repr(image.words).encode()))\n"
+    )
+    root = Path(__file__).parents[1]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=root,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1
+    assert int(found.pop().split()[0]) > 500

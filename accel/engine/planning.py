@@ -18,7 +18,7 @@ from .layouts import Layouts
 from .memory import Plan, in_place, place, spans
 from .network import Layer, Network, Step, Tensor, Transfer, View
 from .order import Range
-from .schedule import Band, Stuck, clusters, schedule
+from .schedule import Band, Known, Stuck, clusters, schedule
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Placement:
         """Everything whole if that fits; else the largest tensors in rings, in bands as high as fit; else some outside."""
         rings: set[str] = set()
         spilled: set[str] = set()
+        self._place_outside(spilled)
         while True:
-            self._place_outside(spilled)
             plan, bands = self._try(rings, 1)
             if isinstance(plan, Plan):
                 return self._widened(rings) if rings else (plan, bands)
@@ -75,7 +75,7 @@ class Placement:
             if candidates:
                 rings.add(candidates[0])
                 continue
-            worst = max((n for n in rings if n in self.spillable - spilled), key=self._whole_words, default=None)
+            worst = max((n for n in sorted(rings) if n in self.spillable - spilled), key=self._whole_words, default=None)
             if worst is None:
                 sizes = self._sizes(self.rings)
                 raise DoesNotFit(
@@ -84,6 +84,7 @@ class Placement:
                 )
             spilled.add(worst)
             rings = set()
+            self._place_outside(spilled)
 
     def _widened(self, rings: set[str]) -> tuple[Plan, list[Band]]:
         """The highest bands that fit, where low ones do: fewer operations, and weights are fetched less often."""
@@ -118,6 +119,7 @@ class Placement:
         output = self.network.output.tensor
         self._transfer_of(steps, inside.get(output.name, output), Region.OUTPUT, 0, loads=False)
         self.steps = steps
+        self._known: Known = {}  # bands of these steps
         self.spillable = set(last_writer) - {output.name}
         self.scratch = self._scratch_used(spilled, None)
 
@@ -150,13 +152,13 @@ class Placement:
     def _try(self, rings: set[str], spread: int) -> tuple[Plan | list[str], list[Band]]:
         """A plan with these rings, or what does not fit, and the bands."""
         rows: dict[str, int] = {}
-        for members in clusters(self.steps, rings):
+        for members in clusters(self.steps, sorted(rings)):
             smallest = min(self.steps[i].target.tensor.height for i in members)
-            written = {self.steps[i].target.tensor.name for i in members} & rings
+            written = sorted({self.steps[i].target.tensor.name for i in members} & rings)
             rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
         while True:
             try:
-                bands = schedule(self.steps, rows, self._starts(), spread)
+                bands = schedule(self.steps, rows, self._starts(), spread, self._known)
                 break
             except Stuck as stuck:
                 for name in stuck.full:

@@ -140,15 +140,37 @@ class _Cluster:
         return found
 
 
-def schedule(layers: Sequence[Step], rings: Mapping[str, int], step: Mapping[int, int], spread: int) -> list[Band]:
+Known = dict[tuple[object, ...], "list[Band] | Stuck"]  # the bands of clusters
+
+
+def schedule(
+    layers: Sequence[Step], rings: Mapping[str, int], step: Mapping[int, int], spread: int, known: Known | None = None
+) -> list[Band]:
     """All bands in order. `step`: rows by which a layer's bands must start; `spread`: how many rows of the cluster's
-    smallest output are wanted at a time."""
-    found = []
+    smallest output are wanted at a time; `known`: what was found for the same layers and steps before."""
+    found: list[Band] = []
     for members in clusters(layers, rings):
         if len(members) == 1 and layers[members[0]].target.tensor.name not in rings:
             found.append(Band(members[0], 0, layers[members[0]].target.tensor.height))
             continue
+        own = {n: rings[n] for i in members for n in (v.tensor.name for v in views(layers[i])) if n in rings}
+        bands = _bands(layers, members, own, step, spread, {} if known is None else known)
+        if isinstance(bands, Stuck):
+            raise bands
+        found += bands
+    return found
+
+
+def _bands(
+    layers: Sequence[Step], members: range, rings: Mapping[str, int], step: Mapping[int, int], spread: int, known: Known
+) -> list[Band] | Stuck:
+    """The bands of a cluster, or why there are none."""
+    key = (members, spread, *rings.items())
+    if key not in known:
         smallest = min(layers[i].target.tensor.height for i in members)
         wanted = {i: max(1, spread * layers[i].target.tensor.height // smallest) for i in members}
-        found += _Cluster(layers, members, rings, step).run(wanted)
-    return found
+        try:
+            known[key] = _Cluster(layers, members, rings, step).run(wanted)
+        except Stuck as stuck:
+            known[key] = stuck
+    return known[key]
