@@ -147,7 +147,7 @@ def evaluate_run(
     val_images: int | None,
     reporter: Reporter = Silent(),  # noqa: B008 (stateless)
 ) -> tuple[Evaluation, dict[str, Any]]:
-    """Measure a RUN folder on labelled images (by default those it was made with); updates its summary."""
+    """Measure a RUN folder on labelled images (by default those it was made with); updates its summary if it may."""
     run = RunFolder.open(Path(path))
     config, graph, program, summary = run.config(), run.graph(), run.program(), run.summary()
     if graph.to_json() != program.graph.to_json():
@@ -161,6 +161,9 @@ def evaluate_run(
     reporter.stage("evaluate", len(validation))
     evaluation = evaluate(graph, program, validation.batches(validation_batch(graph)), reporter.advance)
     summary |= evaluation_summary(evaluation, labelled=True)
-    write_json(run.path / SUMMARY, summary)
-    run.log(f"evaluate on {validation.description}: {evaluation}")
+    try:
+        write_json(run.path / SUMMARY, summary)
+        run.log(f"evaluate on {validation.description}: {evaluation}")
+    except UsageError:
+        reporter.note(f"{path} cannot be written: its {SUMMARY} stays as it was")
     return evaluation, summary

@@ -358,6 +358,23 @@ def test_a_run_folder_evaluates_without_the_checkpoint(tmp_path):
     assert again.kl_to_float == pytest.approx(results.evaluation.kl_to_float, rel=1e-3)  # batches of another size
 
 
+def test_a_run_folder_that_cannot_be_written_is_evaluated_all_the_same(tmp_path, monkeypatch):
+    pipeline.quantize("digits", tmp_path, QUICK)
+    before = (tmp_path / "summary.json").read_bytes()
+
+    def refused(path, value):
+        raise UsageError(f"{path} cannot be written: Read-only file system")
+
+    monkeypatch.setattr(pipeline, "write_json", refused)
+    notes = []
+    reporter = Silent()
+    monkeypatch.setattr(reporter, "note", notes.append)
+    evaluation, _ = pipeline.evaluate_run(tmp_path, None, 50, reporter)
+    assert evaluation.images == 50
+    assert any("cannot be written: its summary.json stays as it was" in note for note in notes)
+    assert (tmp_path / "summary.json").read_bytes() == before
+
+
 def test_a_second_run_in_the_same_folder_is_told_to_wait(tmp_path):
     pipeline.quantize("digits", tmp_path, QUICK)
     with (
