@@ -1,5 +1,7 @@
 """The compute core, in the RTL engine, equals the numpy engine on every byte and every refusal, whatever the memory's timing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engine_configs import CONFIGURATIONS, SMALL
@@ -48,6 +50,17 @@ def test_random_programs_leave_the_same_memories(name: str, kinds: str) -> None:
         assert found.output == machine.regions[Region.OUTPUT]
         assert found.scratch == machine.regions[Region.SCRATCH]
         assert found.counters["STEPS"] == machine.steps
+
+
+def test_long_programs_go_around_a_ring_of_two_memories() -> None:
+    """Its depth is no power of two and more than a block RAM's; each program brings 900 steps or more."""
+    engine, rng = engine_of(replace(SMALL, ring_depth=516)), np.random.default_rng(4)
+    for _ in range(PROGRAMS // 3):
+        program = random_program(engine.config, rng, count=100, kinds="C")
+        machine = reference(program, engine.config)
+        machine.run(program.words)
+        found = engine.run(*given(program), random_timing(rng)).require()
+        assert found.output == machine.regions[Region.OUTPUT]
 
 
 def test_copies_at_the_same_time_change_nothing() -> None:

@@ -11,6 +11,7 @@ step_sequencer.sv
 narrow.sv
 read_path.sv
 patch_buffer.sv
+ring_column.sv
 weight_ring.sv
 pool_unit.sv
 result_hold.sv

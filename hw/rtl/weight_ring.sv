@@ -33,9 +33,10 @@ module weight_ring #(
 );
   logic [COLUMNS*BEAT-1:0] image;
   for (genvar c = 0; c < COLUMNS; c++) begin : g_column
-    (* ram_style = "block", no_rw_check *) logic [BEAT-1:0] memory[0:DEPTH-1];
-    always_ff @(posedge clk_i) if (beat_write_i && 32'(beat_index_i) == c) memory[beat_step_i] <= beat_data_i;
-    always_ff @(posedge clk_i) if (ready_i) image[c*BEAT+:BEAT] <= memory[step_i];
+    ring_column #(.WIDTH(BEAT), .DEPTH(DEPTH)) column (
+      .clk_i, .write_i(beat_write_i && 32'(beat_index_i) == c), .write_step_i(beat_step_i), .data_i(beat_data_i),
+      .read_i(ready_i), .read_step_i(step_i), .data_o(image[c*BEAT+:BEAT])
+    );
   end
 
   logic [WEIGHT_BITS-1:0] lane_codes;
