@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -43,13 +44,12 @@ COSTS = ("lut", "ff", "dsp", "bram36")
 
 @dataclass(frozen=True)
 class Part:
-    """A module that is synthesised: its file list, the module in it that is left out, and its parameters."""
+    """A module that is synthesised: its file list, and the module in it that is left out."""
 
     name: str
     top: str
     file_list: str
     left_out: str
-    parameters: tuple[str, ...]
 
     @property
     def packages(self) -> list[str]:
@@ -59,13 +59,16 @@ class Part:
     def sources(self) -> list[str]:
         return [name for name in files_of(self.file_list) if name not in self.packages and name != self.left_out]
 
+    @property
+    def parameters(self) -> list[str]:
+        """What it costs does not depend on the geometry's number."""
+        named = re.findall(r"^  parameter [^=]*?(\w+) =", (RTL / f"{self.top}.sv").read_text(), re.MULTILINE)
+        return [name for name in named if name != "GEOMETRY_ID"]
 
-ARRAY_PARAMETERS = ("ARRAYS", "KINDS", "ROWS", "TK", "TP", "ACT_BITS", "ACC_BITS")
-CORE_PARAMETERS = (*ARRAY_PARAMETERS, "AM_DEPTH", "RING_DEPTH", "TABLE_DEPTH", "WEIGHT_PORTS")
-IMAGE_PARAMETERS = ("IMAGE_KERNEL_COUNT", "IMAGE_KERNELS", "IMAGE_BYTES", "LINE")
-CORE = Part("core", "compute_core", "compute.f", "split_mac_array.sv", CORE_PARAMETERS)
-MEMORY = Part("memory", "engine", "engine.f", "compute_core.sv", (*CORE_PARAMETERS, *IMAGE_PARAMETERS))
-ARRAYS = Part("arrays", "split_mac_array", "arrays.f", "", ARRAY_PARAMETERS)
+
+CORE = Part("core", "compute_core", "compute.f", "split_mac_array.sv")
+MEMORY = Part("memory", "engine", "engine.f", "compute_core.sv")
+ARRAYS = Part("arrays", "split_mac_array", "arrays.f", "")
 
 
 @dataclass(frozen=True)
