@@ -6,14 +6,15 @@ BIN := $(VENV)/bin
 HW_TOOLS := verilator yosys iverilog g++
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test hw-tools hw nightly bench accuracy clean
+.PHONY: help demo test hw-tools hw networks nightly bench accuracy clean
 
 help:
 	@echo "make demo      environment, then quantize the embedded digits network"
 	@echo "make test      environment, hw-tools where it may, then style, types, tests, executed documentation"
 	@echo "make hw-tools  simulators and synthesis for hw/: verilator, yosys, iverilog, g++, ap_int headers"
-	@echo "make hw        synthesise the arrays: hw/syn/baseline.json and the table in docs/hardware.md"
-	@echo "make nightly   the long form of the random tests: 500 networks, 10^8 accumulations of packed DSPs"
+	@echo "make hw        synthesise the arrays and the engine: hw/syn/*.json and the tables in docs/hardware.md"
+	@echo "make networks  whole networks on the simulated engines: hw/sim/networks.json and their table"
+	@echo "make nightly   the long form of the random tests: 500 networks, 10^8 accumulations of packed DSPs, random programs on the engines"
 	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
 	@echo "make accuracy  the accuracy table; DATA=folder with the CIFAR-10 files"
 	@echo "make clean     remove the environment and everything built"
@@ -45,9 +46,13 @@ hw-tools: $(STAMP)
 
 hw: hw-tools
 	$(BIN)/python scripts/synthesise.py
+	$(BIN)/python scripts/synthesise_engine.py
+
+networks: hw-tools
+	$(BIN)/python scripts/simulate.py
 
 nightly: $(STAMP)
-	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py tests/test_lanes.py
+	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py tests/test_lanes.py tests/test_compile.py tests/test_hls_engine.py tests/test_compute_core.py
 
 bench: $(STAMP)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
