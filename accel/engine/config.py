@@ -27,7 +27,9 @@ class EngineConfig:
     weight_ports: int = 3
     image_kernels: tuple[tuple[int, int], ...] = ((7, 3), (3, 3), (5, 3), (3, 1))
     image_bytes: int = 147
+    patch_writers: int = 1  # windows of an image that are stored at a time
     line_width: int = 512
+    image_pixels: int = 1  # of an image that are taken in a cycle
 
     @property
     def banks(self) -> int:
@@ -76,7 +78,9 @@ class EngineConfig:
             "weight_ports": self.weight_ports,
             "image_kernels": self.image_kernels,
             "image_bytes": self.image_bytes,
+            "patch_writers": self.patch_writers,
             "line_width": self.line_width,
+            "image_pixels": self.image_pixels,
         }
         return zlib.crc32(json.dumps(parameters, sort_keys=True, separators=(",", ":")).encode())
 
@@ -97,6 +101,8 @@ class EngineConfig:
             (1 <= self.am_depth <= 65_535, f"activation memory depth must be 1 to 65,535, not {self.am_depth}"),
             (1 <= len(self.image_kernels) <= 4, "image kernels must be 1 to 4 pairs"),
             (1 <= self.image_bytes <= 255, f"image bytes must be 1 to 255, not {self.image_bytes}"),
+            (1 <= self.patch_writers <= g.tp, f"patch writers must be 1 to tp, not {self.patch_writers}"),
+            (self.image_pixels in (1, 2), f"image pixels must be 1 or 2, not {self.image_pixels}"),
         )
         for holds, message in rules:
             if not holds:

@@ -241,7 +241,9 @@ def rtl_parameters(config: EngineConfig) -> dict[str, int | str]:
         "IMAGE_KERNEL_COUNT": len(config.image_kernels),
         "IMAGE_KERNELS": f"32'h{kernels:x}",
         "IMAGE_BYTES": config.image_bytes,
+        "PATCH_WRITERS": config.patch_writers,
         "LINE": config.line_width,
+        "PIXELS": config.image_pixels,
     }
 
 

@@ -18,7 +18,7 @@ struct Config {
   static const int STEP_WORDS = 34;
   static const uint32_t LINE = 512u;
   static const uint32_t IMAGE_BYTES = 147u;
-  static const uint32_t GEOMETRY_ID = 1972165467u;
+  static const uint32_t GEOMETRY_ID = 843467280u;
   typedef ilmpq::LaneList<ilmpq::LaneRows<ilmpq::Pot4<4>, 22>,
                           ilmpq::LaneRows<ilmpq::Fixed4Dsp<4, ilmpq::FOUR, 0, 0>, 8>,
                           ilmpq::LaneRows<ilmpq::Fixed8Dsp<4, ilmpq::POSITION_PAIR, 0, 0>, 2>>

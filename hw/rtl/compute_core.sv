@@ -24,6 +24,10 @@ module compute_core #(
   parameter int TABLE_DEPTH = 128,
   // 64-bit words in a beat of the weight image
   parameter int WEIGHT_PORTS = 3,
+  // most bytes of an unrolled window
+  parameter int IMAGE_BYTES = 147,
+  // windows of an image that are stored at a time
+  parameter int PATCH_WRITERS = 1,
   localparam int BANKS = engine_pkg::banks(TP),
   localparam int ALL_ROWS = mac_kinds::rows_before(ROWS, ARRAYS),
   localparam int WORD_BITS = BANKS * TK * 8,
@@ -61,11 +65,10 @@ module compute_core #(
   input  logic [WORD_BITS-1:0] am_data_i,
   output logic [WORD_BITS-1:0] am_data_o,
   output logic                 am_data_valid_o,   // two cycles after the read was taken
-  // unrolled images
+  // windows of images
   input  logic                 patch_valid_i,
   output logic                 patch_ready_o,
-  input  logic [2*TK*8-1:0]    patch_data_i,
-  input  logic                 patch_last_i,
+  input  logic [8*IMAGE_BYTES-1:0] patch_data_i,
   // counters
   output logic                 step_o,
   output logic                 stall_weights_o,
@@ -149,9 +152,9 @@ module compute_core #(
     .free_o(free), .ring_o(ring), .stall_weights_o, .stall_patches_o, .illegal_o(illegal_steps));
 
   logic [ACTS-1:0] patch;
-  patch_buffer #(.TK(TK), .TP(TP), .ACT_BITS(ACT_BITS)) patches (
+  patch_buffer #(.TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .IMAGE_BYTES(IMAGE_BYTES), .WRITERS(PATCH_WRITERS)) patches (
     .clk_i, .rst_i, .start_i(start), .running_i(running), .op_i(op), .patch_valid_i, .patch_ready_o, .patch_data_i,
-    .patch_last_i, .valid_o(patch_valid), .word_i(word), .high_i(op[3*32+:3] == 3'd3 && !second), .data_o(patch), .done_i(patch_done));
+    .valid_o(patch_valid), .word_i(word), .high_i(op[3*32+:3] == 3'd3 && !second), .data_o(patch), .done_i(patch_done));
 
   // Steps on their way: {first, last, free, ring address, shift, second}.
   localparam int FLAGS = RING + 5;

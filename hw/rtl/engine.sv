@@ -33,8 +33,12 @@ module engine #(
   parameter logic [31:0] IMAGE_KERNELS = 32'h13_35_33_37,
   // most bytes of an unrolled window
   parameter int IMAGE_BYTES = 147,
+  // windows of an image that are stored at a time, at most TP
+  parameter int PATCH_WRITERS = 1,
   // most pixels in a row of an unrolled image
-  parameter int LINE = 512
+  parameter int LINE = 512,
+  // pixels of an image that are taken in a cycle, 1 or 2
+  parameter int PIXELS = 1
 ) (
   input  logic                       clk_i,
   input  logic                       rst_i,
@@ -252,17 +256,17 @@ module engine #(
   );
 
   // IMAGE.
-  logic image_error, patch_valid, patch_ready, patch_last;
-  logic [16*TK-1:0] patch_data;
+  logic image_error, patch_valid, patch_ready;
+  logic [8*IMAGE_BYTES-1:0] patch_data;
   image_unit #(
-    .TK(TK), .LINE(LINE), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(IMAGE_KERNEL_COUNT), .KERNEL_LIST(IMAGE_KERNELS)
+    .TK(TK), .PIXELS(PIXELS), .LINE(LINE), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(IMAGE_KERNEL_COUNT), .KERNEL_LIST(IMAGE_KERNELS)
   ) image (
     .clk_i, .rst_i(units_reset), .op_valid_i(head_valid[IMAGE] && met[IMAGE]), .op_words_i(image_words),
     .op_done_o(image_done), .error_o(image_error),
     .burst_valid_o(read_valid[READ_IMAGE]), .burst_ready_i(read_ready[READ_IMAGE]),
     .burst_address_o(read_address[32*READ_IMAGE+:32]), .burst_less_one_o(read_less_one[4*READ_IMAGE+:4]),
     .data_valid_i(client_valid[READ_IMAGE]), .data_ready_o(client_ready[READ_IMAGE]), .data_i(read_data),
-    .patch_valid_o(patch_valid), .patch_ready_i(patch_ready), .patch_data_o(patch_data), .patch_last_o(patch_last)
+    .patch_valid_o(patch_valid), .patch_ready_i(patch_ready), .patch_data_o(patch_data)
   );
 
   // Weights.
@@ -308,7 +312,8 @@ module engine #(
   logic [15:0] compute_index;
   compute_core #(
     .ARRAYS(ARRAYS), .KINDS(KINDS), .ROWS(ROWS), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS),
-    .AM_DEPTH(AM_DEPTH), .RING_DEPTH(RING_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .WEIGHT_PORTS(WEIGHT_PORTS)
+    .AM_DEPTH(AM_DEPTH), .RING_DEPTH(RING_DEPTH), .TABLE_DEPTH(TABLE_DEPTH), .WEIGHT_PORTS(WEIGHT_PORTS),
+    .IMAGE_BYTES(IMAGE_BYTES), .PATCH_WRITERS(PATCH_WRITERS)
   ) core (
     .clk_i, .rst_i(units_reset),
     .op_valid_i(head_valid[COMPUTE] && met[COMPUTE]), .op_ready_o(compute_ready), .op_words_i(compute_words),
@@ -319,7 +324,7 @@ module engine #(
     .am_valid_i(load_am || store_am), .am_ready_o(am_ready), .am_write_i(load_am),
     .am_address_i(load_am ? load_am_address : store_am_address), .am_data_i(load_am_data),
     .am_data_o(am_data), .am_data_valid_o(am_data_valid),
-    .patch_valid_i(patch_valid), .patch_ready_o(patch_ready), .patch_data_i(patch_data), .patch_last_i(patch_last),
+    .patch_valid_i(patch_valid), .patch_ready_o(patch_ready), .patch_data_i(patch_data),
     .step_o(stepped), .stall_weights_o(stall_weights), .stall_patches_o(stall_patches), .stall_results_o(stall_results)
   );
   logic [4:0] window_words;

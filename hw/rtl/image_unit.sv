@@ -5,6 +5,8 @@
 module image_unit #(
   // products per step of the arrays
   parameter int TK = 16,
+  // pixels written into the line buffers in a cycle, 1 or 2
+  parameter int PIXELS = 1,
   // most pixels in a row
   parameter int LINE = 512,
   // most bytes of a window
@@ -14,25 +16,25 @@ module image_unit #(
   // kernels that can be unrolled, 8 bits each, the first in the lowest: channels (at most 4), height (at most 8)
   parameter logic [31:0] KERNEL_LIST = {4'd1, 4'd3, 4'd3, 4'd5, 4'd3, 4'd3, 4'd3, 4'd7}
 ) (
-  input  logic             clk_i,
-  input  logic             rst_i,
+  input  logic                           clk_i,
+  input  logic                           rst_i,
   // the descriptor's first eight words, word 3 an address; they stay until `op_done_o`
-  input  logic             op_valid_i,
-  input  logic [255:0]     op_words_i,
-  output logic             op_done_o,
+  input  logic                           op_valid_i,
+  input  logic [255:0]                   op_words_i,
+  output logic                           op_done_o,
   // illegal field
-  output logic             error_o,
-  output logic             burst_valid_o,
-  input  logic             burst_ready_i,
-  output logic [31:0]      burst_address_o,
-  output logic [3:0]       burst_less_one_o,
-  input  logic             data_valid_i,
-  output logic             data_ready_o,
-  input  logic [63:0]      data_i,
-  output logic             patch_valid_o,
-  input  logic             patch_ready_i,
-  output logic [16*TK-1:0] patch_data_o,
-  output logic             patch_last_o
+  output logic                           error_o,
+  output logic                           burst_valid_o,
+  input  logic                           burst_ready_i,
+  output logic [31:0]                    burst_address_o,
+  output logic [3:0]                     burst_less_one_o,
+  input  logic                           data_valid_i,
+  output logic                           data_ready_o,
+  input  logic [63:0]                    data_i,
+  // a whole window
+  output logic                           patch_valid_o,
+  input  logic                           patch_ready_i,
+  output logic [8*IMAGE_BYTES-1:0]       patch_data_o
 );
   // Element of the list, its column's bytes, and the greatest of each.
   function automatic int height(input int k);
@@ -73,6 +75,9 @@ module image_unit #(
     8'(window_bytes(3)), 8'(window_bytes(2)), 8'(window_bytes(1)), 8'(window_bytes(0))};
   if (TALLEST > 8 || CHANNELS > 4 || KERNELS < 1 || KERNELS > 4) begin : g_check
     $error("KERNEL_LIST must have 1 to 4 kernels of at most 8 rows and 4 channels");
+  end
+  if (PIXELS < 1 || PIXELS > 2) begin : g_check_pixels
+    $error("PIXELS must be 1 or 2");
   end
 
   logic [15:0] image_height, image_width, rows, columns;
@@ -150,8 +155,8 @@ module image_unit #(
     end
   end
 
-  // Bursts: a line is asked for when this row of windows or the next one needs it. The line it takes the place of must be
-  // above `top`, or the reader must be past the burst's columns for the last time.
+  // Bursts: a line is asked for when this row of windows needs it or one of the next four. The line it takes the place of
+  // must be above `top`, or the reader must be past the burst's columns for the last time.
   logic [15:0] lines_to_ask;
   logic signed [6:0] asked;  // the line asked for less `top`
   logic [PLACE_BITS-2:0] ask_x, burst_end;
@@ -160,7 +165,13 @@ module image_unit #(
   logic run_valid, run_ready, whole_valid, needed, place, next_line;
   assign line_words = X_BITS'((width + 1'b1) >> 1);
   assign burst_end = ask_x + (PLACE_BITS-1)'({burst_less_one_o, 1'b1}) + 1'b1;
-  assign needed = asked < signed'(7'(kernel_y)) + ((rows_left == 16'd1) ? 7'sd0 : signed'(7'(stride_y)));
+  logic [5:0] ahead;  // lines that the next rows of windows need
+  always_comb begin
+    if (rows_left > 16'd4) ahead = {stride_y, 2'b00};
+    else if (rows_left > 16'd2) ahead = {1'b0, stride_y, 1'b0};
+    else ahead = (rows_left == 16'd1) ? '0 : {2'b00, stride_y};
+  end
+  assign needed = signed'({asked[6], asked}) < signed'(8'(kernel_y)) + signed'(8'(ahead));
   assign place = asked < 7'sd8 || (asked < 7'sd8 + signed'(7'(stride_y)) && !x[PLACE_BITS-1] && burst_end <= x[PLACE_BITS-2:0]);
   assign run_valid = active && legal && lines_to_ask != '0;
   burst_splitter #(.BEAT_BITS(X_BITS)) bursts (
@@ -184,15 +195,20 @@ module image_unit #(
     else asked <= asked + signed'(7'(next_line)) - (row_ends ? signed'(7'(stride_y)) : 7'sd0);
   end
 
-  // Pixels are written one by one.
+  // Pixels are written one by one, or a word's two.
   logic [15:0] lines_to_write;
   logic signed [6:0] written;  // the line being written less `top`
   logic [PLACE_BITS-2:0] write_x;
   logic [2:0] write_slot;
   logic [7:0] pending;         // words to come, of those asked for
   logic half, line_ends;
-  assign line_ends = data_valid_i && write_x + 1'b1 == width;
-  assign data_ready_o = half || line_ends;
+  if (PIXELS == 1) begin : g_pixel
+    assign line_ends = data_valid_i && write_x + 1'b1 == width;
+    assign data_ready_o = half || line_ends;
+  end else begin : g_pixels
+    assign line_ends = data_valid_i && write_x[X_BITS:1] + 1'b1 == line_words;
+    assign data_ready_o = 1'b1;
+  end
   always_ff @(posedge clk_i) begin
     if (rst_i || !active) begin
       lines_to_write <= image_height;
@@ -203,7 +219,7 @@ module image_unit #(
       pending <= '0;
     end else begin
       if (data_valid_i) begin
-        write_x <= line_ends ? '0 : write_x + 1'b1;
+        write_x <= line_ends ? '0 : write_x + (PLACE_BITS-1)'(PIXELS);
         half <= !half && !line_ends;
       end
       if (line_ends) begin
@@ -229,10 +245,15 @@ module image_unit #(
   logic [8*COLUMN-1:0] ordered, column;
   assign advance = !column_valid || column_ready;
   assign step = active && legal && reading && available && advance;
-  line_buffers #(.LINE(LINE), .PIXEL_BITS(PIXEL_BITS)) lines (
+  logic [PIXELS*PIXEL_BITS-1:0] pixels;
+  if (PIXELS == 1) begin : g_one
+    assign pixels = half ? data_i[32+:PIXEL_BITS] : data_i[0+:PIXEL_BITS];
+  end else begin : g_two
+    assign pixels = {data_i[32+:PIXEL_BITS], data_i[0+:PIXEL_BITS]};
+  end
+  line_buffers #(.LINE(LINE), .PIXEL_BITS(PIXEL_BITS), .PIXELS(PIXELS)) lines (
     .clk_i, .write_i(data_valid_i), .write_row_i(write_slot), .write_x_i(write_x[X_BITS-1:0]),
-    .pixel_i(half ? data_i[32+:PIXEL_BITS] : data_i[0+:PIXEL_BITS]),
-    .read_i(advance), .read_x_i(x[X_BITS-1:0]), .column_o(found)
+    .pixels_i(pixels), .read_i(advance), .read_x_i(x[X_BITS-1:0]), .column_o(found)
   );
   always_comb begin
     for (int y = 0; y < 8; y++) begin
@@ -261,11 +282,10 @@ module image_unit #(
     end
   end
   window_register #(
-    .TK(TK), .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(KERNELS), .COLUMN_BYTES(COLUMN_BYTES), .COLUMN(COLUMN), .WINDOW_BYTES(WINDOW_BYTES)
+    .IMAGE_BYTES(IMAGE_BYTES), .KERNELS(KERNELS), .COLUMN_BYTES(COLUMN_BYTES), .COLUMN(COLUMN), .WINDOW_BYTES(WINDOW_BYTES)
   ) register (
-    .clk_i, .rst_i(rst_i || !active), .kernel_i(kernel), .pairs_i(5'((6'(words) + 6'd1) >> 1)),
-    .column_valid_i(column_valid), .column_ready_o(column_ready), .column_last_i(column_last), .column_i(column),
-    .patch_valid_o, .patch_ready_i, .patch_data_o, .patch_last_o
+    .clk_i, .rst_i(rst_i || !active), .kernel_i(kernel), .column_valid_i(column_valid), .column_ready_o(column_ready), .column_last_i(column_last), .column_i(column),
+    .patch_valid_o, .patch_ready_i, .patch_data_o
   );
   assign op_done_o = active && !reading && !found_valid && !column_valid && !patch_valid_o && pending == '0;
 endmodule

@@ -1,9 +1,8 @@
-// The window of an image: every column shifts it by a kernel's column of bytes; it leaves in pairs of words.
+// The window of an image: every column shifts it by a kernel's column of bytes. While a complete one is taken the next column
+// comes in.
 //
 // Byte (KW-1-kx)*n + ky*C + c holds tap (ky, kx, c), n = KH*C; n is one of those of the kernels.
 module window_register #(
-  // products per step of the arrays
-  parameter int TK = 16,
   // most bytes of a window
   parameter int IMAGE_BYTES = 147,
   // number of kernels, at most 4
@@ -15,23 +14,18 @@ module window_register #(
   // most bytes of each kernel's window, likewise
   parameter logic [31:0] WINDOW_BYTES = {8'd9, 8'd75, 8'd27, 8'd147}
 ) (
-  input  logic                clk_i,
-  input  logic                rst_i,
-  input  logic [1:0]          kernel_i,
-  // pairs of words of a window
-  input  logic [4:0]          pairs_i,
-  input  logic                column_valid_i,
-  output logic                column_ready_o,
+  input  logic                     clk_i,
+  input  logic                     rst_i,
+  input  logic [1:0]               kernel_i,
+  input  logic                     column_valid_i,
+  output logic                     column_ready_o,
   // it completes a window
-  input  logic                column_last_i,
-  input  logic [8*COLUMN-1:0] column_i,
-  output logic                patch_valid_o,
-  input  logic                patch_ready_i,
-  output logic [16*TK-1:0]    patch_data_o,
-  output logic                patch_last_o
+  input  logic                     column_last_i,
+  input  logic [8*COLUMN-1:0]      column_i,
+  output logic                     patch_valid_o,
+  input  logic                     patch_ready_i,
+  output logic [8*IMAGE_BYTES-1:0] patch_data_o
 );
-  localparam int PAIRS = (IMAGE_BYTES + 2 * TK - 1) / (2 * TK);
-  localparam int PAIR_BITS = (PAIRS > 1) ? $clog2(PAIRS) : 1;
   logic [8*IMAGE_BYTES-1:0] window, shifted;
   logic [8*(IMAGE_BYTES+COLUMN)-1:0] sources;
   assign sources = {window, {8*COLUMN{1'b0}}};
@@ -55,23 +49,11 @@ module window_register #(
     end
     assign shifted[8*i+:8] = from;
   end
-  assign column_ready_o = !patch_valid_o;
-  always_ff @(posedge clk_i) if (column_valid_i && column_ready_o) window <= shifted;
-
-  logic [PAIR_BITS-1:0] pair;
-  logic [16*TK*PAIRS-1:0] padded;
-  assign padded = (16*TK*PAIRS)'(window);
-  assign patch_data_o = padded[16*TK*32'(pair)+:16*TK];
-  assign patch_last_o = 5'(pair) + 1'b1 == pairs_i;
+  assign patch_data_o = window;
+  assign column_ready_o = !patch_valid_o || patch_ready_i;
   always_ff @(posedge clk_i) begin
-    if (rst_i) begin
-      patch_valid_o <= 1'b0;
-      pair <= '0;
-    end else if (column_valid_i && column_ready_o) begin
-      patch_valid_o <= column_last_i;
-    end else if (patch_valid_o && patch_ready_i) begin
-      pair <= patch_last_o ? '0 : pair + 1'b1;
-      patch_valid_o <= !patch_last_o;
-    end
+    if (column_valid_i && column_ready_o) window <= shifted;
+    if (rst_i) patch_valid_o <= 1'b0;
+    else if (column_ready_o) patch_valid_o <= column_valid_i && column_last_i;
   end
 endmodule

@@ -15,6 +15,8 @@ module compute_core #(
   parameter int RING_DEPTH = 512,
   parameter int TABLE_DEPTH = 128,
   parameter int WEIGHT_PORTS = 3,
+  parameter int IMAGE_BYTES = 147,
+  parameter int PATCH_WRITERS = 1,
   localparam int WORD_BITS = 2 ** $clog2(TP) * TK * 8,
   localparam int BEAT_BITS = 64 * WEIGHT_PORTS,
   localparam int RING_BITS = $clog2(RING_DEPTH),
@@ -49,8 +51,7 @@ module compute_core #(
   output logic                  am_data_valid_o,
   input  logic                  patch_valid_i,
   output logic                  patch_ready_o,
-  input  logic [16*TK-1:0]      patch_data_i,
-  input  logic                  patch_last_i,
+  input  logic [8*IMAGE_BYTES-1:0] patch_data_i,
   output logic                  step_o,
   output logic                  stall_weights_o,
   output logic                  stall_patches_o,
@@ -91,6 +92,10 @@ module compute_core #(
     if (slot_write_i) table_slots[slot_address_i] <= slot_data_i;
   end
 
+  localparam int PATCH_WORDS = (IMAGE_BYTES + 3) / 4;
+  logic [32*PATCH_WORDS-1:0] padded_patch;
+  assign padded_patch = (32*PATCH_WORDS)'(patch_data_i);
+
   typedef enum logic [2:0] {IDLE, TILE, STEPS, PATCHES, WAIT} state_t;
   state_t state;
   int tiles_left, positions_left, steps_left, slots, steps_there, step, slot, wait_left;
@@ -127,11 +132,9 @@ module compute_core #(
           else state <= op_words_i[32*3+4] ? PATCHES : TILE;
         end
         PATCHES: if (patch_valid_i && patch_ready_o) begin
-          for (int w = 0; w < TK / 2; w++) stub_tell(4, patch_data_i[32*w+:32]);
-          if (patch_last_i) begin
-            positions_left <= positions_left - 1;
-            if (positions_left == 1) state <= TILE;
-          end
+          for (int w = 0; w < PATCH_WORDS; w++) stub_tell(4, padded_patch[32*w+:32]);
+          positions_left <= positions_left - 1;
+          if (positions_left == 1) state <= TILE;
         end
         TILE: if (tile_valid_i && tile_ready_o) begin
           stub_tell(1, tile_i[31:0]);
