@@ -24,5 +24,6 @@ CONFIGURATIONS = {
     "7 bits": config("pot4@lut:2, fix4@dsp:2, fix8@lut:2", tk=8, tp=4, act_bits=7),
     "8 bits, pairs of positions": config("fix8@dsp:3, fix4@dsp:3", tk=4, tp=4, act_bits=8),
     "8 positions, Fixed4": config("fix4@lut:2, fix4@dsp:6", tk=32, tp=8, weight_ports=2),
+    "16 positions": config("fix4@lut:2, fix8@dsp:2", tk=4, tp=16, patch_writers=3, image_pixels=2),
     "4 ports": config("pot4@lut:6, fix4@dsp:8", tk=8, tp=4, ring_depth=36, weight_ports=4),
 }
