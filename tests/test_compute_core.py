@@ -5,20 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from engine_configs import CONFIGURATIONS, SMALL
-from engine_programs import random_program
-from engine_reference import READ, WRITE, Refused
+from engine_programs import assembled, random_codes, random_program, tile_beats
+from engine_reference import READ, WRITE, Reference, Refused, Result, Slot
 from engine_refusals import CASES, Case, conv, given, random_changes, reference, weights
 from networks import NIGHTLY
+from test_engine_memory import image_of
 
 from accel.engine.config import EngineConfig
-from accel.engine.descriptor import Load, Region, Store, Waits, header
+from accel.engine.descriptor import Conv, Load, Mode, Region, Store, Waits, checksum, header
 from accel.engine.result import DONE, ERROR
 from accel.engine.rtl_engine import RtlEngine, Timing
+from accel.engine.work import window_cycles
 
 PROGRAMS = 200 if NIGHTLY else 12
 CHANGES = 10_000 if NIGHTLY else 200
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}
-DAILY = ("few lanes, 6 positions", "8 bits, pairs of positions", "16 positions", "4 ports")
+DAILY = ("8 bits, pairs of positions", "16 positions", "4 ports")
 OTHERS = [name for name in CONFIGURATIONS if name in DAILY or (NIGHTLY and name != "small")]
 CASES_OF_PROGRAMS = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in OTHERS]
 MOST_CYCLES = 20_000  # of what is refused
@@ -128,6 +130,48 @@ def test_random_changes_of_one_field_are_treated_alike() -> None:
             equal += 1
     assert refused > CHANGES // 8
     assert equal > CHANGES // 3
+
+
+@pytest.mark.parametrize("name", ["small", "16 positions"])
+@pytest.mark.parametrize(
+    ("kernel", "size", "stride"), [((3, 3, 3), (24, 33), 1), ((5, 5, 3), (37, 70), 2), ((3, 3, 1), (41, 40), 2)]
+)
+def test_windows_come_as_fast_as_the_model_says(
+    name: str, kernel: tuple[int, int, int], size: tuple[int, int], stride: int
+) -> None:
+    """Within 2 %, once the first pixels have come and until the last results are written; and the results are right."""
+    engine = engine_of(CONFIGURATIONS[name])
+    config, rng, latency = engine.config, np.random.default_rng(1), 10
+    image = image_of(config, kernel, size, stride, kernel[0] // 2)
+    tp, steps = config.geometry.tp, image.patch_words
+    halves = [Result(bias=0, multiplier=3, row=i, valid=1, residual=0, lane=i) for i in range(2)]
+    codes = random_codes(config, steps, rng)
+    codes[:, kernel[0] * kernel[1] * kernel[2] :] = 0
+    beats = tile_beats(config, 0, 1, [Slot(*halves, 0, 0, 0, 0)], codes)
+    shape = {"rows": image.rows, "columns": image.columns, "positions_less_one": tp - 1, "patch_words": steps}
+    target = {"target_pitch": image.columns, "target_stride": config.am_depth // 4, "low": 0, "high": 15, "shift": 6}
+    op = Conv(**shape, **target, mode=Mode.BYTE, image=1, position_outer=1, tiles=1, **_weights_of(beats))
+    depth = config.am_depth
+    store = Store(region=Region.OUTPUT, words_per_run=depth, runs=1)
+    load = Load(region=Region.OUTPUT, words_per_run=depth, runs=1)
+    operations = [load, image, op, store]
+    parts = [beats[:, i].tobytes() for i in range(config.weight_ports)]
+    given_image, size_out = rng.bytes(-(-size[1] // 2) * 8 * size[0]), depth * config.word_bytes
+    words = assembled(config, operations)
+    regions = {Region.SCRATCH: bytearray(), Region.INPUT: bytearray(given_image), Region.OUTPUT: bytearray(size_out)}
+    machine = Reference(config, regions, parts)
+    machine.run(words)
+    assert machine.misplaced == 0
+    found = engine.run(words, parts, 0, given_image, size_out, Timing(latency)).require()
+    assert found.output == regions[Region.OUTPUT]
+    (loaded, *_), (computed, *_) = found.completed[:2]
+    windows = image.rows * image.columns
+    assert computed - loaded - latency - 37 == pytest.approx(windows * window_cycles(image, config, tp), rel=0.02)
+
+
+def _weights_of(beats: np.ndarray) -> dict[str, int]:
+    words = [int(w) for w in beats.reshape(-1).view("<u4")]
+    return {"weight_beat": 0, "weight_beats": len(beats), "weight_checksum": checksum(words)}
 
 
 def test_steps_of_one_position_tile_pass_through_a_ring_that_is_too_small() -> None:

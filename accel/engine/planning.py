@@ -75,7 +75,9 @@ class Placement:
             if candidates:
                 rings.add(candidates[0])
                 continue
-            worst = max((n for n in sorted(rings) if n in self.spillable - spilled), key=self._whole_words, default=None)
+            worst = max(
+                (n for n in sorted(rings) if n in self.spillable - spilled), key=self._whole_words, default=None
+            )
             if worst is None:
                 sizes = self._sizes(self.rings)
                 raise DoesNotFit(

@@ -72,22 +72,24 @@ def _work(
         slot_cycles=2 if o.residual else 1,
         passes=passes,
         together=bool(o.position_outer),
-        window_cycles=_window_cycles(unrolled, image.config, positions_per_tile) if o.image and unrolled else 0.0,
+        window_cycles=window_cycles(unrolled, image.config, positions_per_tile) if o.image and unrolled else 0.0,
         bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
         macs=macs.get(each.layer, 0) * passes * count // positions[each.layer],
     )
 
 
-def _window_cycles(image: Image, config: EngineConfig, positions_per_tile: int) -> float:
+def window_cycles(image: Image, config: EngineConfig, positions_per_tile: int) -> float:
     """Cycles of the image unit for a window: the slowest of columns, writers and pixels; and until the first row begins."""
     writers, pairs = config.patch_writers, -(-image.patch_words // 2)
     line = image.width if config.image_pixels == 1 else -(-image.width // 2)
     lines = min(image.height, image.kernel_y + (image.rows - 1) * image.stride_y - image.pad_top)
+    # Writers are bound to positions, so a tile begins with the first one. Where they bind, they win so many cycles a round.
     stored = -(-positions_per_tile // writers) * pairs / positions_per_tile
     since_first_writer = ((positions_per_tile - 1) % writers + 1) * image.stride_x
     shifted = image.stride_x + max(0, pairs - since_first_writer) / positions_per_tile
-    row = image.columns * stored + max(0, image.kernel_x - pairs)
-    row = max(row, image.columns * shifted + image.kernel_x - image.stride_x)
+    slack = pairs - writers * image.stride_x
+    delayed = max(0, image.kernel_x - image.stride_x - slack) if slack > 0 else 0
+    row = max(image.columns * stored + delayed, image.columns * shifted + image.kernel_x - image.stride_x)
     first = max(0, image.kernel_y - image.pad_top - 1) * line
     return max(first + image.rows * row, lines * line) / (image.rows * image.columns)
 
