@@ -33,7 +33,7 @@ FIRST_OPERATION = 40  # cycles, and two latencies of memory, until the first ope
 FIRST_WINDOW, FIRST_BYTES = 20, 1500  # likewise, and three latencies, until the image unit gives its first window
 DESCRIPTOR_BYTES = 128
 TRANSFER_LATENCY = 10
-DESCRIPTORS_AHEAD = 5  # operations that are fetched, and whose weights are, before they start
+DESCRIPTORS_AHEAD = 9  # operations that are fetched, and whose weights are, before they start
 WEIGHTS_PER_OPERATION = 3  # cycles in which the loader settles
 WEIGHTS_TO_STEP = 6  # cycles from a step's last beat to its use
 

@@ -181,7 +181,7 @@ module engine #(
   assign load_words = g_queue[LOAD].words;
   assign store_words = g_queue[STORE].words;
   assign image_words = g_queue[IMAGE].words;
-  descriptor_queue #(.BEATS(16), .DEPTH(4)) compute_queue (
+  descriptor_queue #(.BEATS(16), .DEPTH(8)) compute_queue (
     .clk_i, .rst_i(units_reset), .room_o(room[COMPUTE]), .write_i(write[COMPUTE]), .data_i(pair),
     .valid_o(head_valid[COMPUTE]), .ready_i(head_ready[COMPUTE]), .words_o(compute_words), .empty_o(head_empty[COMPUTE])
   );
