@@ -7,8 +7,8 @@
 An engine has three parts. `core` is `compute_core` and `memory` all of `engine` but it, each synthesised flat with the
 module inside it left out (`split_mac_array`, `compute_core`). `arrays` are counted: an array of so many rows, positions
 and lanes costs so many times what `hw/syn/baseline.json` has for one row and position (a pair of each in DSPs) of the
-same lanes, activation and accumulator bits; flip-flops in which faster arrays wait for the slowest are not in it. For
-one small point that rule stands beside the arrays synthesised whole.
+same lanes, activation and accumulator bits. For one small point that rule stands beside the arrays synthesised whole: LUTs
+differ by 0.3 %, DSPs not at all; whole they have 15 % fewer flip-flops, as rows share delays of activations.
 """
 
 from __future__ import annotations
