@@ -85,6 +85,7 @@ class Work:
     passes: int = 1
     together: bool = False  # all row tiles of a tile of positions, then the next
     window_cycles: float = 0.0  # of the image unit, for a position
+    windows_ahead: int = 0  # whose lines it may have read before they are wanted
     bytes: int = 0  # through the other port, those of the image with the CONVs that take its windows
     macs: int = 0  # useful ones, of every pass
 
@@ -157,6 +158,7 @@ class _Engine:
         self.transfers: dict[Unit, list[int]] = {Unit.LOAD: [], Unit.STORE: []}  # places in `works`
         self.transferred: dict[Unit, list[float]] = {Unit.LOAD: [0.0], Unit.STORE: [0.0]}  # ends
         self.starts: list[float] = []  # of COMPUTE
+        self.windows_until = 0.0  # the end of the last operation that took windows
         self.images: deque[float] = deque()  # when windows begin to come
         self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
         self.freed = np.zeros(machine.ring)  # when each place of the ring is free
@@ -285,14 +287,18 @@ class _Engine:
             places.append(place)
             at = _follow(at, ready + WEIGHTS_TO_STEP)
         at += steps - int(work.weight_steps.sum())
-        windows = work.window_cycles * work.positions
+        windows, ahead = work.window_cycles * work.positions, 0.0
         if self.images:
             at = max(at, self.images.popleft() + windows)
+        else:
+            ahead = min(work.windows_ahead * work.window_cycles, begin - self.windows_until)
         starved = at - begin - steps
-        each = max(float(np.maximum(work.steps, written).sum()), float(work.positions), windows)
-        at += (work.tiles - 1) * each
+        each = max(float(np.maximum(work.steps, written).sum()), float(work.positions))
+        more = (work.tiles - 1) * max(each, (work.tiles * windows - ahead) / work.tiles)
+        at += more
+        starved += max(more - (work.tiles - 1) * max(each, steps), 0.0)
         self.traffic.append(Busy(begin, at, work.bytes / (at - begin)))
-        starved += (work.tiles - 1) * max(windows - steps, 0.0)
+        self.windows_until = at
         results = at + lag + float(written[-1])
         for place in places:
             self.freed[place] = at

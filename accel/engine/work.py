@@ -15,6 +15,8 @@ from .descriptor import Compute, Conv, Copy, Image, Load, Mode
 from .image import EngineImage
 from .order import Scheduled
 
+LINES = 8  # of an image that the image unit holds
+
 
 def machine_of(config: EngineConfig) -> Machine:
     """What the model must know of an engine."""
@@ -73,6 +75,9 @@ def _work(
         passes=passes,
         together=bool(o.position_outer),
         window_cycles=window_cycles(unrolled, image.config, positions_per_tile) if o.image and unrolled else 0.0,
+        windows_ahead=(LINES - unrolled.kernel_y) // unrolled.stride_y * unrolled.columns
+        if o.image and unrolled
+        else 0,
         bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
         macs=macs.get(each.layer, 0) * passes * count // positions[each.layer],
     )
