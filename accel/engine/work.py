@@ -75,7 +75,7 @@ def _work(
         passes=passes,
         together=bool(o.position_outer),
         window_cycles=window_cycles(unrolled, image.config, positions_per_tile) if o.image and unrolled else 0.0,
-        windows_ahead=(LINES - unrolled.kernel_y) // unrolled.stride_y * unrolled.columns
+        windows_ahead=(LINES - unrolled.kernel_y) * unrolled.columns // unrolled.stride_y
         if o.image and unrolled
         else 0,
         bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
