@@ -87,7 +87,7 @@ class Work:
     window_cycles: float = 0.0  # of the image unit, for a position
     windows_ahead: int = 0  # whose lines it may have read before they are wanted
     bytes: int = 0  # through the other port, those of the image with the CONVs that take its windows
-    macs: int = 0  # useful ones, of every pass
+    macs: int = 0  # useful ones
 
     @property
     def weight_steps(self) -> Counts:
@@ -193,7 +193,8 @@ class _Engine:
         while len(ends) <= count:
             index = self.transfers[unit][len(ends) - 1]
             work = self.works[index]
-            begin = max(self._ready(work.waits), ends[-1])
+            first = 2 * self.memory.latency + FIRST_OPERATION
+            begin = max(self._ready(work.waits), ends[-1], first)
             end = self._moved(begin, work.bytes) + self.memory.latency + TRANSFER_LATENCY
             self.traffic.append(Busy(begin, end, work.bytes / (end - begin)))
             self.ends[index] = end
@@ -238,7 +239,7 @@ class _Engine:
 
     def _pool(self, work: Work, at: float) -> tuple[float, float, float]:
         """Groups are row tiles whose results all take the same time."""
-        each = float(np.maximum(work.steps, work.slots + 1).sum())
+        each = float(np.maximum(work.steps, work.slots).sum())
         steps_end = at + work.tiles * max(each, work.positions)
         return steps_end, steps_end + float(work.slots[-1]) - 1, 0.0
 
@@ -327,7 +328,7 @@ class _Engine:
         """Cycles for a word of every weight port, now."""
         beat = PORT_BYTES * self.machine.ports
         taken = sum(b.rate for b in self.expected if b.begin <= self.loader < b.end)
-        left = max(self.memory.bytes_per_cycle - taken, beat / 64)
+        left = max(self.memory.bytes_per_cycle - taken, self.memory.bytes_per_cycle / 2)
         return max(1.0, beat / left, (self.memory.latency + 19) / READ_AHEAD)
 
 

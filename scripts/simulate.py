@@ -31,7 +31,7 @@ from ilmpq.canonical import canonical
 from ilmpq.device import PARTS
 from ilmpq.graph import Graph
 from ilmpq.lower import lower
-from ilmpq.perf import Frame, Memory, frame
+from ilmpq.perf import Memory, frame
 from ilmpq.placeholder import placeholder
 from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME
@@ -87,7 +87,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="only networks or points with this in the name")
     parser.add_argument("--rtl", action="store_true", help="simulate the RTL of every case chosen")
-    parser.add_argument("--no-compare", action="store_true", help="cycles only")
+    parser.add_argument("--model-only", action="store_true", help="the model's cycles; what else is known stays")
     args = parser.parse_args()
     chosen = [c for c in CASES if args.only in f"{c.network} {c.point}"]
     if not chosen:
@@ -95,9 +95,9 @@ def main() -> int:
     known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for case in chosen:
         started = time.monotonic()
-        result = measure(replace(case, rtl=case.rtl or args.rtl), compare=not args.no_compare)
+        result = measure(replace(case, rtl=(case.rtl or args.rtl) and not args.model_only), compare=not args.model_only)
         key = f"{case.network}@{case.size} {case.point}"
-        known[key] = known.get(key, {}) | result
+        known[key] = (known.get(key, {}) if args.model_only else {}) | result
         print(f"{key}: {summary(known[key])} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
         RECORD.write_text(json.dumps({k: known[k] for k in _order(known)}, indent=1) + "\n")
     write_page([known[k] for k in _order(known)])
@@ -130,8 +130,8 @@ def measure(case: Case, compare: bool) -> dict[str, Any]:
     if compare:
         found["images_equal"] = compare_hls(program, point, case.images)
     if case.rtl:
-        cycles, differences = rtl_cycles(program, point, whole, Timing(LATENCY, wide))
-        found |= {"cycles_rtl": cycles, "worst_layer": differences}
+        cycles, worst = rtl_cycles(program, point, 1.0)
+        found |= {"cycles_rtl": cycles, "worst_layer": worst}
     return found
 
 
@@ -168,17 +168,22 @@ def compare_hls(program: Program, point: Point, count: int) -> int:
     return count
 
 
-def rtl_cycles(program: Program, point: Point, model: Frame, timing: Timing) -> tuple[int, float]:
-    """Cycles of the RTL, whose output must be right, and how far the model is from them in the worst layer, in percent."""
+def rtl_cycles(program: Program, point: Point, share: float, engine: RtlEngine | None = None) -> tuple[int, float]:
+    """Cycles of the RTL with a share of the memory's rate, and how far the model is from them in the worst layer, in percent.
+
+    The output must be right.
+    """
     image = compile_program(program, point.config)
+    rate = share * PARTS[point.device].memory_bytes_per_cycle
+    model = frame(works_of(image, {}), machine_of(point.config), Memory(rate, LATENCY))
     codes = naive.input_codes(program, random_images(program, 1))[0]
-    result = RtlEngine(point.config).run(
+    result = (engine or RtlEngine(point.config)).run(
         list(image.words),
         [part.tobytes() for part in image.weights],
         image.scratch_bytes,
         image.encode_input(codes).tobytes(),
         image.output_bytes,
-        timing,
+        Timing(LATENCY, rate),
     )
     output = image.decode_output(np.frombuffer(result.require().output, np.uint8)) * program.logits_scale
     expected = IntegerBackend(program).run(random_images(program, 1)).logits

@@ -14,7 +14,7 @@ from networks import NETWORKS, random_model
 
 from accel.engine.compile import compile_program
 from accel.engine.config import EngineConfig
-from accel.engine.descriptor import WORDS
+from accel.engine.descriptor import WORDS, Image, Load
 from accel.engine.hls_engine import HlsEngine
 from accel.engine.layout import Access, layouts, positions_per_tile
 from accel.engine.network import network_of
@@ -195,6 +195,30 @@ def test_bands_cover_every_row_once_and_in_order(larger):
         assert edges[0] == 0
         assert edges[-1] == layer.target.tensor.height
         assert all(a.last == b.first for a, b in pairwise(own))
+
+
+def test_codes_that_cannot_be_written_in_pairs_get_whole_bytes():
+    """Rows of 13 pixels that are read with a stride of two rows."""
+    nodes = [
+        Node("input", Op.INPUT),
+        Node("a", Op.CONV, ("input",), Window((1, 1))),
+        Node("b", Op.CONV, ("a",), Window((1, 3), (2, 1))),
+        Node("flatten", Op.FLATTEN, ("b",)),
+        Node("fc", Op.LINEAR, ("flatten",)),
+    ]
+    graph = Graph("narrow", (3, 3, 13), tuple(nodes))
+    object.__setattr__(graph, "_rows", {"a": 4, "b": 4, "fc": 2})
+    ratio = {BY_NAME["pot4"].ident: 1.0}
+    program = lower(placeholder(Graph.from_json(graph.to_json()), np.random.default_rng(0), 4, ratio))
+    engine = HlsEngine(dataclasses.replace(CONFIGS[0], geometry=Geometry.parse("pot4@lut:6, fix8@dsp:2", 16, 4, 4, 24)))
+    assert differences(program, engine, np.random.default_rng(1))[0] == []
+
+
+def test_an_image_whose_rows_do_not_fit_the_table_is_loaded(larger):
+    """The first layer's windows need all its row tiles at a time."""
+    tight = dataclasses.replace(CONFIGS[0], table_depth=16)
+    assert isinstance(compile_program(larger, CONFIGS[0]).operations[0].operation, Image)
+    assert isinstance(compile_program(larger, tight).operations[0].operation, Load)
 
 
 def test_the_same_program_gives_the_same_image():

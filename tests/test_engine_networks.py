@@ -83,6 +83,14 @@ def test_cycles_of_resnet20_are_those_of_the_model(script, rtl, latency, rate):
         assert modelled == pytest.approx(real, rel=0.02), layer
 
 
+def test_cycles_of_resnet18_with_half_the_memory(script, rtl):
+    """Bound by weights in its last layers."""
+    program = script.program_of(script.graph_of("resnet18", 224), POT4)
+    cycles, worst = script.rtl_cycles(program, POT4, 0.5, rtl)
+    assert worst < 2
+    assert cycles > 1_100_000
+
+
 def test_resnet18_on_hls(script):
     program = script.program_of(script.graph_of("resnet18", 224), POT4)
     require_equal(program, hls_backend(program, POT4.config), script.random_images(program, 2))

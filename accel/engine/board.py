@@ -89,7 +89,7 @@ def rtl_files() -> list[Path]:
 def write_folder(folder: Path, board: Board, config: EngineConfig, clock_mhz: float | None = None) -> None:
     """Everything that Vivado needs, and a README; a folder of an earlier call is written over."""
     config.verify()
-    clock_mhz = clock_mhz or board.holds.assumed_clock_mhz
+    clock_mhz = clock_mhz if clock_mhz is not None else board.holds.assumed_clock_mhz
     if not 1.0 <= clock_mhz <= MOST_MHZ:
         raise UsageError(f"clock must be from 1 to {MOST_MHZ:g} MHz, not {clock_mhz:g}")
     scripts = hardware_folder() / "boards"

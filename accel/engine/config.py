@@ -100,6 +100,14 @@ class EngineConfig:
             (self.table_depth >= 2 * g.rows, f"table depth must be at least twice the rows, not {self.table_depth}"),
             (1 <= self.am_depth <= 65_535, f"activation memory depth must be 1 to 65,535, not {self.am_depth}"),
             (1 <= len(self.image_kernels) <= 4, "image kernels must be 1 to 4 pairs"),
+            (
+                all(0 < height <= 8 and 0 < channels <= 4 for height, channels in self.image_kernels),
+                f"image kernels must be 1 to 8 high and have 1 to 4 channels, not {self.image_kernels}",
+            ),
+            (
+                8 <= self.line_width <= 16_384 and self.line_width % self.image_pixels == 0,
+                f"line width must be 8 to 16,384 and a multiple of the image pixels, not {self.line_width}",
+            ),
             (1 <= self.image_bytes <= 255, f"image bytes must be 1 to 255, not {self.image_bytes}"),
             (1 <= self.patch_writers <= g.tp, f"patch writers must be 1 to tp, not {self.patch_writers}"),
             (self.image_pixels in (1, 2), f"image pixels must be 1 or 2, not {self.image_pixels}"),

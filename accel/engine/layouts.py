@@ -12,9 +12,11 @@ from .descriptor import Mode
 from .layout import Access, Layout, layouts, positions_per_tile
 from .network import Layer, Network, Tensor
 from .schedule import Band, views
+from .tiles import tile_count
 
 PAIR_BITS = 4
 MOST_GROUPS = 1023
+MOST_OUTER_TILES = 32
 
 
 class Layouts:
@@ -57,8 +59,18 @@ class Layouts:
             and max(window.pad[:2]) <= 15
             and source.width <= self.config.line_width
             and not first.target.tensor.logits
+            and self._fits_position_outer(
+                first, -(-window.kernel[0] * window.kernel[1] * channels // self.config.geometry.tk)
+            )
         )
         return first if possible else None
+
+    def _fits_position_outer(self, layer: Layer, words: int) -> bool:
+        """Whether ring and table hold all row tiles of a layer at a time."""
+        geometry = self.config.geometry
+        tiles = tile_count(layer.name, geometry, self.program.matrices[layer.name].scheme)
+        most = min(MOST_OUTER_TILES, self.config.ring_depth // words, self.config.table_depth // geometry.rows)
+        return tiles <= most
 
     def unrolled(self, layer: Layer) -> bool:
         return self.image_layer is not None and layer.name == self.image_layer.name
@@ -123,8 +135,9 @@ class Layouts:
                 best = cost, layout
             if all(n == self._most(a) for a, n in zip(accesses, counts, strict=True)):
                 break
-        if best is None:
-            raise ModelError(f"{tensor.name} must have positions that can be written in pairs")
+        if best is None:  # no two positions can be written at a time: codes get whole bytes
+            self._unpaired.add(tensor.name)
+            return self._layout(tensor)
         return best[1]
 
     def _accesses(self, layer: Layer, tensor: Tensor, band: Band | None = None) -> list[Access]:

@@ -13,7 +13,7 @@ from ilmpq.storage import WIDE
 
 from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store
 from .image import Stored, group_words
-from .layouts import Layouts
+from .layouts import MOST_OUTER_TILES, Layouts
 from .network import Layer, Tensor, Transfer, View
 from .order import Order, Range
 from .planning import Placement
@@ -22,7 +22,6 @@ from .weights import LayerWeights, image_steps, layer_weights, plain_steps
 
 MOST_SHIFT = 46
 MOST_AVERAGED = 1028  # pixels: their sum stays within 18 bits
-MOST_OUTER_TILES = 32
 
 
 class Operations:

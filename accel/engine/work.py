@@ -36,7 +36,7 @@ def machine_of(config: EngineConfig) -> Machine:
 
 
 def works_of(image: EngineImage, macs: Mapping[str, int]) -> list[Work]:
-    """The operations of a program; `macs`: of each layer. What takes two passes is counted twice: lanes are busy twice."""
+    """The operations of a program; `macs`: of each layer. A second pass is no useful work."""
     operations = [s.operation for s in image.operations]
     positions = {s.layer: 0 for s in image.operations}
     for scheduled in image.operations:
@@ -79,7 +79,7 @@ def _work(
         if o.image and unrolled
         else 0,
         bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
-        macs=macs.get(each.layer, 0) * passes * count // positions[each.layer],
+        macs=macs.get(each.layer, 0) * count // positions[each.layer],
     )
 
 
