@@ -228,6 +228,9 @@ class _Engine:
         self.computing.append(Busy(start, end, min(written / (end - first), 1.0)))
         compute = work.tiles * float(work.steps.sum())
         layer.macs += work.macs
+        if work.unit is Unit.CONV:
+            beats = work.weight_steps.sum() * self.machine.step_beats + (work.slots * self.machine.slot_beats + 1).sum()
+            layer.weight_bytes += round(float(beats) * PORT_BYTES * self.machine.ports)
         layer.cycles += end - free
         layer.compute += compute
         layer.features += waited + (starved if work.window_cycles else 0.0)

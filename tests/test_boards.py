@@ -7,13 +7,13 @@ rest; hw/boards/README.md lists that.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from backends import primitives
 from engine_programs import random_program
 from engine_reference import Reference
 
@@ -401,8 +401,7 @@ def build(
     folder: Path, *, boards: str = "", slack: str = "0.1", progress: str = "100%", vivado: str = "2022.1"
 ) -> Build:
     """Runs it in Yosys' Tcl, which needs nothing more than the other tests of hardware."""
-    if shutil.which("yosys") is None:
-        pytest.skip("tools: yosys is missing, `make hw-tools` installs it")
+    primitives()  # skips where yosys is missing
     top = ports_of((folder / "ilmpq_engine.v").read_text())
     interfaces = {port.interface for port in top if "aximm" in port.vlnv}
     generated = "srcs" if vivado == "2020.1" else "gen"
@@ -615,8 +614,7 @@ def test_verilator_finds_nothing_wrong_with_the_top(tmp_path: Path, verilator: N
 
 
 def test_yosys_reads_the_top_as_verilog_and_finds_every_module(tmp_path: Path) -> None:
-    if shutil.which("yosys") is None:
-        pytest.skip("tools: yosys is missing, `make hw-tools` installs it")
+    primitives()  # skips where yosys is missing
     (tmp_path / "ilmpq_engine.v").write_text(verilog(SMALL))
     sources = " ".join(map(str, rtl_files()))
     script = f"read_verilog -lib +/xilinx/cells_sim.v; read_verilog -sv -DSYNTHESIS {sources}; "

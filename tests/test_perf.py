@@ -145,3 +145,7 @@ def test_laws(found, rate):
         assert sum(getattr(layer, part) for part in parts) == pytest.approx(layer.cycles)
         assert min(getattr(layer, part) for part in parts) >= -1e-6
     assert result.busy() == pytest.approx(sum(w.macs for w in found) / result.cycles / 2048)
+
+
+def test_weight_bytes_are_those_of_headers_slots_and_steps():
+    assert of(conv()).layers[0].weight_bytes == 2 * (1 + 16 + 36 * 12) * 24
