@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accel.engine.config import EngineConfig
+from ilmpq.design import EngineConfig
 from ilmpq.geometry import Geometry
 
 

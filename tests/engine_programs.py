@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from engine_reference import Reference, Result, Slot
 
-from accel.engine.config import EngineConfig, image_bits
 from accel.engine.descriptor import (
     Average,
     Compute,
@@ -28,6 +27,8 @@ from accel.engine.descriptor import (
     checksum,
     header,
 )
+from accel.engine.lanes import lanes_of
+from ilmpq.design import EngineConfig
 from ilmpq.schemes import BY_NAME
 
 Rng = np.random.Generator
@@ -77,10 +78,10 @@ def tile_beats(config: EngineConfig, first_group: int, groups: int, slots: list[
         places = slot.group | slot.residual_group << 10 | slot.even_lane << 20 | slot.odd_lane << 25
         words.append(_beats(config, [_result_word(slot.even), _result_word(slot.odd), places]))
     bits, start = [], 0
-    for array, lane in zip(config.geometry.arrays, config.lanes, strict=True):
+    for array, lane in zip(config.geometry.arrays, lanes_of(config.geometry), strict=True):
         encoded = lane.encode(codes[start : start + array.rows]).reshape(array.rows, steps, -1).transpose(1, 0, 2)
         start += array.rows
-        each = np.unpackbits(encoded.reshape(steps, -1, 1), axis=2, count=image_bits(lane), bitorder="little")
+        each = np.unpackbits(encoded.reshape(steps, -1, 1), axis=2, count=BY_NAME[array.scheme].bits, bitorder="little")
         bits.append(each.reshape(steps, -1))
     every = np.concatenate(bits, axis=1)
     padded = np.zeros((steps, 64 * config.step_words), np.uint8)

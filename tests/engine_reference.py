@@ -16,7 +16,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from accel.engine.config import EngineConfig, image_bits
 from accel.engine.descriptor import (
     MAGIC,
     MARK,
@@ -35,7 +34,9 @@ from accel.engine.descriptor import (
     Store,
     checksum,
 )
+from accel.engine.lanes import lanes_of
 from accel.engine.lanes_dsp import DspLane
+from ilmpq.design import EngineConfig
 from ilmpq.schemes import BY_NAME
 
 HEADER, GEOMETRY, CHECKSUM, ILLEGAL, WEIGHTS, READ, WRITE = range(1, 8)
@@ -398,7 +399,7 @@ class Reference:
             acc = (acc << bits) + row_tile.weights @ act.T
             self.steps += len(seen)
         start = 0
-        for array, lane in zip(self.geometry.arrays, self.config.lanes, strict=True):
+        for array, lane in zip(self.geometry.arrays, lanes_of(self.geometry), strict=True):
             rows = slice(start, start + array.rows)
             acc[rows] += lane.correction(row_tile.weights[rows], bits, passes)[:, None]
             start += array.rows
@@ -504,8 +505,8 @@ class Reference:
     def _weights(self, bits: np.ndarray) -> np.ndarray:
         """Integer codes (rows × steps·tk) of the steps' lane codes (steps × bits)."""
         found, start, tk = [], 0, self.geometry.tk
-        for array, lane in zip(self.geometry.arrays, self.config.lanes, strict=True):
-            width = image_bits(lane)
+        for array, lane in zip(self.geometry.arrays, lanes_of(self.geometry), strict=True):
+            width = BY_NAME[array.scheme].bits
             own = bits[:, start : start + width * array.rows * tk].reshape(len(bits), array.rows, tk, width)
             start += width * array.rows * tk
             codes = (own.astype(np.int64) << np.arange(width)).sum(axis=-1).transpose(1, 0, 2).reshape(array.rows, -1)

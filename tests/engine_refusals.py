@@ -11,7 +11,6 @@ from engine_configs import CONFIGURATIONS, SMALL
 from engine_programs import Program, assembled, random_codes, random_program, tile_beats
 from engine_reference import CHECKSUM, GEOMETRY, HEADER, ILLEGAL, WEIGHTS, Reference, Result, Slot
 
-from accel.engine.config import EngineConfig
 from accel.engine.descriptor import (
     Average,
     Compute,
@@ -27,6 +26,7 @@ from accel.engine.descriptor import (
     checksum,
     header,
 )
+from ilmpq.design import EngineConfig
 
 REGION = 256  # bytes of each
 

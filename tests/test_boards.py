@@ -18,12 +18,12 @@ from engine_programs import random_program
 from engine_reference import Reference
 
 from accel.engine.board import BOARDS, REGISTERS_AT, hp_ports, main, point_for, rtl_files, write_folder
-from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Region
 from accel.engine.result import DONE
 from accel.engine.rtl_engine import CLEAR, START, Register, rtl_sources
 from accel.engine.wrapper import masters, verilog
 from accel.verilated import Module, Simulation
+from ilmpq.design import EngineConfig
 from ilmpq.device import PARTS, hardware_folder
 from ilmpq.geometry import Geometry
 

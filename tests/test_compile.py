@@ -13,13 +13,13 @@ import torch
 from networks import NETWORKS, random_model
 
 from accel.engine.compile import compile_program
-from accel.engine.config import EngineConfig
 from accel.engine.descriptor import WORDS, Image, Load
 from accel.engine.hls_engine import HlsEngine
 from accel.engine.layout import Access, layouts, positions_per_tile
 from accel.engine.network import network_of
 from accel.engine.schedule import schedule
 from accel.engine.tiles import row_tiles
+from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit, ModelError
 from ilmpq.geometry import Geometry
 from ilmpq.graph import Graph, Node, Op

@@ -11,11 +11,11 @@ from engine_refusals import CASES, Case, conv, given, random_changes, reference,
 from networks import NIGHTLY
 from test_engine_memory import image_of
 
-from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Conv, Load, Mode, Region, Store, Waits, checksum, header
 from accel.engine.result import DONE, ERROR
 from accel.engine.rtl_engine import RtlEngine, Timing
 from accel.engine.work import window_cycles
+from ilmpq.design import EngineConfig
 
 PROGRAMS = 200 if NIGHTLY else 12
 CHANGES = 10_000 if NIGHTLY else 200

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ilmpq"
 LAYERS = (
     {"errors", "strict"},
-    {"schemes", "ratio", "files", "reporter", "container", "scales", "packing", "geometry", "device"},
+    {"schemes", "ratio", "files", "reporter", "container", "scales", "packing", "geometry", "design", "device"},
     {"node", "graph", "storage", "rowquant", "graphfile", "constants", "program"},
     {
         "forward",

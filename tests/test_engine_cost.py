@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from backends import primitives
 
-from accel.engine.config import EngineConfig
 from accel.engine.points import POINTS, SMALL, TESTED, XC7Z020_POT3, XC7Z020_POT3_A5, XC7Z020_POT4, XC7Z045_POT4, Point
+from ilmpq.design import EngineConfig
 
 ROOT = Path(__file__).parents[1]
 RECORD = json.loads((ROOT / "hw" / "syn" / "engine.json").read_text())

@@ -12,10 +12,10 @@ import pytest
 from engine_programs import assembled
 from engine_reference import Reference
 
-from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Conv, Image, Load, Max, Operation, Region, Store, Waits, checksum, header
 from accel.engine.result import BUSY, DONE, ERROR
 from accel.engine.rtl_engine import ABORT, CLEAR, COUNTERS, Port, Register, StubbedEngine, Timing
+from ilmpq.design import EngineConfig
 from ilmpq.geometry import Geometry
 
 SMALL = EngineConfig(

@@ -28,11 +28,11 @@ from engine_refusals import (
 from networks import NIGHTLY
 from test_hls import AXI, STREAM
 
-from accel.engine.config import EngineConfig
 from accel.engine.descriptor import Region
 from accel.engine.hls_engine import HlsEngine, config_source
 from accel.engine.result import DONE, ERROR
 from accel.hls import SOURCES, headers
+from ilmpq.design import EngineConfig
 from ilmpq.errors import InvariantError
 from ilmpq.geometry import Geometry
 

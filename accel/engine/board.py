@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accel.verilated import read_file_list
+from ilmpq.design import EngineConfig
 from ilmpq.device import PARTS, Part, hardware_folder
 from ilmpq.errors import IlmpqError, UsageError
 from ilmpq.files import write_atomically
 
-from .config import EngineConfig
 from .points import POINTS, XC7Z020_POT4, XC7Z045_POT4, Point
 from .wrapper import MODULE, masters, verilog
 

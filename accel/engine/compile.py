@@ -12,9 +12,9 @@ Whatever the engine cannot run is refused, by name.
 
 from __future__ import annotations
 
+from ilmpq.design import EngineConfig
 from ilmpq.program import Program
 
-from .config import EngineConfig
 from .descriptor import header
 from .image import EngineImage, Pixels, Stored
 from .layouts import Layouts

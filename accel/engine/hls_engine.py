@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from accel.hls import Lane, Part, library
 from accel.library import pointer
+from ilmpq.design import EngineConfig
 from ilmpq.errors import InvariantError
 
-from .config import EngineConfig
 from .descriptor import Region
 from .result import BUSY, EngineResult
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import EngineConfig
+from ilmpq.design import EngineConfig
+
 from .layout import Layout
 from .network import Tensor, View
 from .order import Scheduled

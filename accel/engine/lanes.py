@@ -45,3 +45,8 @@ def lane_of(array: Array, geometry: Geometry) -> Lane:
         return lanes_dsp.fixed8(geometry.tp)
     four = geometry.act_bits <= MOST_BITS_OF_FOUR and array.rows % 2 == 0 and geometry.tp % 2 == 0
     return lanes_dsp.fixed4(geometry.act_bits, array.rows, 4 if four else 2)
+
+
+def lanes_of(geometry: Geometry) -> tuple[Lane, ...]:
+    """The lanes of a geometry's arrays."""
+    return tuple(lane_of(array, geometry) for array in geometry.arrays)

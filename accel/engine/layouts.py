@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit, ModelError
 from ilmpq.graph import Op
 from ilmpq.program import Program
 from ilmpq.storage import WIDE
 
-from .config import EngineConfig
 from .descriptor import Mode
 from .layout import Access, Layout, layouts, positions_per_tile
 from .network import Layer, Network, Tensor

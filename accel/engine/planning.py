@@ -8,9 +8,9 @@ from math import gcd
 
 import numpy as np
 
+from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit
 
-from .config import EngineConfig
 from .descriptor import Region
 from .image import Stored, group_words
 from .layout import Layout

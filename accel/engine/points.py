@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ilmpq.design import EngineConfig
 from ilmpq.geometry import Geometry
 from ilmpq.program import Program
 from ilmpq.schemes import BY_IDENT, Kind
 from ilmpq.storage import WIDE
-
-from .config import EngineConfig
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from accel.library import CACHE, cached, call
 from accel.verilated import FLAGS, WARNINGS, compile_verilated, read_file_list
+from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit, InvariantError
 
-from .config import EngineConfig
 from .result import BUSY, EngineResult
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"

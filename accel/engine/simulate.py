@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from ilmpq import naive
 from ilmpq.backends import Name, Outcome
+from ilmpq.design import EngineConfig
 from ilmpq.graph import FloatArray
 from ilmpq.program import Program
 
 from .compile import compile_program
-from .config import EngineConfig
 from .hls_engine import HlsEngine
 from .points import small
 from .result import EngineResult

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ilmpq.design import EngineConfig
 from ilmpq.errors import ModelError
 from ilmpq.program import Arithmetic, Matrix
+from ilmpq.schemes import BY_NAME
 
-from .config import EngineConfig, image_bits
 from .descriptor import checksum
+from .lanes import lanes_of
 from .network import Layer
 from .tiles import RowTile, row_tiles
 
@@ -130,7 +132,7 @@ def _hardware_rows(tile: RowTile, codes: NDArray[np.int8]) -> NDArray[np.int8]:
 def _corrections(config: EngineConfig, codes: NDArray[np.int8], passes: int) -> NDArray[np.int64]:
     """What each hardware row's sum has beyond Σ code·activation."""
     found, start = [], 0
-    for array, lane in zip(config.geometry.arrays, config.lanes, strict=True):
+    for array, lane in zip(config.geometry.arrays, lanes_of(config.geometry), strict=True):
         own = codes[start : start + array.rows].reshape(array.rows, -1)
         found.append(lane.correction(own, config.geometry.act_bits, passes))
         start += array.rows
@@ -168,11 +170,11 @@ def _step_words(config: EngineConfig, codes: NDArray[np.int8]) -> Words:
     """Lane codes of every step, arrays one after another, [row][lane], the first lowest."""
     _, steps, tk = codes.shape
     bits, start = [], 0
-    for array, lane in zip(config.geometry.arrays, config.lanes, strict=True):
+    for array, lane in zip(config.geometry.arrays, lanes_of(config.geometry), strict=True):
         own = codes[start : start + array.rows]
         start += array.rows
         encoded = lane.encode(own.reshape(array.rows, -1)).reshape(array.rows, steps, tk).transpose(1, 0, 2)
-        each = np.unpackbits(encoded[..., None], axis=3, count=image_bits(lane), bitorder="little")
+        each = np.unpackbits(encoded[..., None], axis=3, count=BY_NAME[array.scheme].bits, bitorder="little")
         bits.append(each.reshape(steps, -1))
     packed = np.packbits(np.concatenate(bits, axis=1), axis=1, bitorder="little")
     padded = np.zeros((steps, -(-packed.shape[1] // 8) * 8), np.uint8)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ilmpq.design import EngineConfig
 from ilmpq.geometry import Resource
 from ilmpq.perf import Counts, Frame, Machine, Unit, Work
 
-from .config import EngineConfig
 from .descriptor import Compute, Conv, Copy, Image, Load, Mode
 from .image import EngineImage
 from .order import Scheduled

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import EngineConfig
+from ilmpq.design import EngineConfig
+
 from .rtl_engine import rtl_parameters
 
 MODULE = "ilmpq_engine"

@@ -1,4 +1,4 @@
-"""The parameters of an engine: a geometry and the sizes of its memories (`docs/engine.md`)."""
+"""An engine for a chip: a geometry and the sizes of the memories around it (`docs/engine.md`)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import json
 import zlib
 from dataclasses import dataclass
 
-from ilmpq.errors import UsageError
-from ilmpq.geometry import Geometry
-
-from .lanes import Lane, lane_of
+from .errors import UsageError
+from .geometry import Geometry
+from .schemes import BY_NAME
 
 PORT_BITS = 64
 SLOT_WORDS = 3  # 64-bit words of a slot of the slot table
@@ -41,14 +40,9 @@ class EngineConfig:
         return 1 << (self.geometry.tp - 1).bit_length()
 
     @property
-    def lanes(self) -> tuple[Lane, ...]:
-        return tuple(lane_of(a, self.geometry) for a in self.geometry.arrays)
-
-    @property
     def step_bits(self) -> int:
-        """Bits of one step of the weight image."""
-        rows = (array.rows * image_bits(lane) for array, lane in zip(self.geometry.arrays, self.lanes, strict=True))
-        return self.geometry.tk * sum(rows)
+        """Bits of one step of the weight image, in which a code takes its scheme's bits."""
+        return self.geometry.tk * sum(array.rows * BY_NAME[array.scheme].bits for array in self.geometry.arrays)
 
     @property
     def beat_bits(self) -> int:
@@ -116,11 +110,6 @@ class EngineConfig:
             if not holds:
                 raise UsageError(message)
         return self
-
-
-def image_bits(lane: Lane) -> int:
-    """Bits of a lane code in the weight image: the fifth bit of PoT4 follows from the others."""
-    return min(lane.lane_bits, 4) if lane.lane_bits < 8 else 8
 
 
 def _is_power(value: int) -> bool:
