@@ -15,7 +15,7 @@ from networks import NETWORKS, random_model
 from accel.engine.compile import compile_program
 from accel.engine.descriptor import WORDS, Image, Load
 from accel.engine.hls_engine import HlsEngine
-from accel.engine.layout import Access, layouts, positions_per_tile
+from accel.engine.layout import Access, Layout, Tiling, layouts, tiling
 from accel.engine.network import network_of
 from accel.engine.schedule import schedule
 from accel.engine.tiles import row_tiles
@@ -178,11 +178,19 @@ def test_rows_are_dealt_in_the_least_number_of_tiles():
 def test_a_stride_of_two_reads_as_many_positions_where_columns_are_split():
     taps = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
     reader = Access(14, 14, (2, 2), taps)
-    most = dict.fromkeys((False, True), 0)
+    least = dict.fromkeys((False, True), 14 * 14)
     for layout in layouts(28, 28, False, 4, [2]):
-        most[layout.split] = max(most[layout.split], positions_per_tile(layout, [reader], 4, 4))
-    assert most[False] < 4
-    assert most[True] == 4
+        least[layout.split] = min(least[layout.split], tiling([(layout, reader)], 4, 4).tiles(14, 14))
+    assert least[False] > least[True] == 14 * 14 // 4
+
+
+def test_tiles_end_with_rows_where_the_next_row_has_the_same_banks():
+    """Rows of seven, fourteen apart: the eighth pixel shares a bank with the first but one."""
+    taps = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
+    reader, writer = Access(7, 7, (2, 2), taps), Access(7, 7, writes=True)
+    found = tiling([(Layout(14, 14, 14, half=7), reader), (Layout(7, 7, 8), writer)], 4, 4)
+    assert found == Tiling(4, row_ends=True)
+    assert found.tiles(7, 7) == 14
 
 
 def test_bands_cover_every_row_once_and_in_order(larger):

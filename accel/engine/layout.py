@@ -47,6 +47,28 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How many output positions, in raster order, make a tile; whether a row's end also ends one.
+
+    >>> Tiling(4).tiles(7, 7), Tiling(4, row_ends=True).tiles(7, 7)
+    (13, 14)
+    """
+
+    positions: int
+    row_ends: bool = False
+
+    def tiles(self, rows: int, columns: int) -> int:
+        """Tiles of a rectangle."""
+        return rows * -(-columns // self.positions) if self.row_ends else -(-rows * columns // self.positions)
+
+
+def tilings(rows: int, columns: int, most: int) -> list[Tiling]:
+    """Every tiling of a rectangle with at most so many positions, the fewest tiles first."""
+    found = [Tiling(count, ends) for count in range(most, 0, -1) for ends in (False, True)]
+    return sorted(found, key=lambda t: (t.tiles(rows, columns), t.row_ends))
+
+
+@dataclass(frozen=True)
 class Access:
     """Who touches a tensor: output (oy, ox), from row `first_row` on, touches pixel (oy·sy + dy, ox·sx + dx) for each tap."""
 
@@ -69,25 +91,26 @@ def layouts(height: int, width: int, pair: bool, banks: int, strides: Iterable[i
                 yield Layout(height, width, pitch, half)
 
 
-def positions_per_tile(layout: Layout, accesses: Iterable[Access], banks: int, most: int) -> int:
-    """The largest tile for which every access of every tile has all its pixels in different banks; at least 1."""
+def tiling(accesses: Iterable[tuple[Layout, Access]], banks: int, most: int) -> Tiling:
+    """The fewest tiles for which every access, all of one rectangle, has the pixels of a tile in different banks."""
     found = list(accesses)
-    for count in range(most, 1, -1):
-        if all(_fits(layout, access, banks, count) for access in found):
-            return count
-    return 1
+    rows, columns = found[0][1].rows, found[0][1].columns
+    candidates = tilings(rows, columns, most)
+    return next(t for t in candidates if t == Tiling(1) or all(_fits(layout, a, banks, t) for layout, a in found))
 
 
-def _fits(layout: Layout, access: Access, banks: int, count: int) -> bool:
-    total = access.rows * access.columns
-    index = np.arange(-(-total // count) * count)
-    exists = (index < total).reshape(-1, count)
-    oy, ox = np.divmod(np.minimum(index, total - 1), access.columns)
-    oy = oy + access.first_row
+def _fits(layout: Layout, access: Access, banks: int, tiled: Tiling) -> bool:
+    count = tiled.positions
     if access.writes and layout.pair and count % 2:
         return False
     if access.power and count & (count - 1):
         return False
+    run = access.columns if tiled.row_ends else access.rows * access.columns
+    index = np.arange(-(-run // count) * count)
+    start = np.arange(0, access.rows * access.columns, run)
+    exists = np.tile(index < run, len(start)).reshape(-1, count)
+    oy, ox = np.divmod((start[:, None] + np.minimum(index, run - 1)).ravel(), access.columns)
+    oy = oy + access.first_row
     for dy, dx in access.taps:
         y, x = oy * access.stride[0] + dy, ox * access.stride[1] + dx
         inside = ((y >= 0) & (y < layout.height) & (x >= 0) & (x < layout.width)).reshape(-1, count) & exists
@@ -106,11 +129,8 @@ def _whole_bytes(number: Numbers, inside: NDArray[np.bool_]) -> bool:
 
 
 def _clash(unit: Numbers, inside: NDArray[np.bool_], banks: int) -> bool:
-    """Whether two different bytes of a tile lie in one bank."""
-    count = unit.shape[1]
-    for a in range(count):
-        for b in range(a + 1, count):
-            same_bank = (unit[:, a] - unit[:, b]) % banks == 0
-            if (same_bank & (unit[:, a] != unit[:, b]) & inside[:, a] & inside[:, b]).any():
-                return True
-    return False
+    """Whether two different bytes of a tile lie in one bank: sorted by bank, they are neighbours."""
+    elsewhere = np.arange(unit.shape[1]) + banks
+    bank = np.where(inside, unit % banks, elsewhere)
+    key = np.sort(bank << 32 | np.where(inside, unit, 0), axis=1)
+    return bool(((key[:, 1:] >> 32 == key[:, :-1] >> 32) & (key[:, 1:] != key[:, :-1])).any())

@@ -13,6 +13,7 @@ from ilmpq.storage import WIDE
 
 from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store
 from .image import Stored, group_words
+from .layout import Tiling
 from .layouts import MOST_OUTER_TILES, Layouts
 from .network import Layer, Tensor, Transfer, View
 from .order import Order, Range
@@ -132,14 +133,15 @@ class Operations:
         else:
             self._pool(layer, band, reads, writes)
 
-    def _common(self, layer: Layer, band: Band, mode: Mode, positions: int) -> dict[str, int]:
+    def _common(self, layer: Layer, band: Band, mode: Mode, tiled: Tiling) -> dict[str, int]:
         """The fields that every COMPUTE has."""
         w, source, target = layer.window, layer.source.tensor, layer.target.tensor
         arithmetic = self.program.arithmetic.get(layer.name)
         to = self.placement.held(target)
         fields = {
             "mode": mode,
-            "positions_less_one": positions - 1,
+            "positions_less_one": tiled.positions - 1,
+            "row_ends_tile": tiled.row_ends,
             "height": source.height,
             "width": source.width,
             "kernel_y": w.kernel[0],
@@ -200,12 +202,12 @@ class Operations:
     def _conv(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
         outer = self.layouts.unrolled(layer)
         mode = Mode.TWO_PASS if outer and self.config.geometry.act_bits < WIDE else self.layouts.mode(layer)
-        positions = self.layouts.positions(layer, band)
-        fields = self._common(layer, band, mode, positions) | self._reading(layer, mode)
+        tiled = self.layouts.tiling(layer, band)
+        fields = self._common(layer, band, mode, tiled) | self._reading(layer, mode)
         weights, first = self._weights_of(layer, mode, fields)
         if layer.residual is not None:
             fields |= self._residual(layer, layer.residual, band)
-        tiles = -(-fields["rows"] * fields["columns"] // positions)
+        tiles = tiled.tiles(fields["rows"], fields["columns"])
         self._check_ring(layer, weights, tiles, mode is Mode.TWO_PASS, outer)
         operation = Conv(
             **fields,
@@ -293,8 +295,8 @@ class Operations:
         }
 
     def _pool(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
-        mode, positions = self.layouts.mode(layer), self.layouts.positions(layer, band)
-        fields = self._common(layer, band, mode, positions)
+        mode = self.layouts.mode(layer)
+        fields = self._common(layer, band, mode, self.layouts.tiling(layer, band))
         tk, offset = self.config.geometry.tk, layer.source.tensor.offset
         (first, groups), (target_group, _) = layer.source.group_range(tk), layer.target.group_range(tk)
         fields["source_base"] += first * fields["source_stride"]

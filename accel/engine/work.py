@@ -13,6 +13,7 @@ from ilmpq.perf import Counts, Frame, Machine, Unit, Work
 
 from .descriptor import Compute, Conv, Copy, Image, Load, Mode
 from .image import EngineImage
+from .layout import Tiling
 from .order import Scheduled
 
 LINES = 8  # of an image that the image unit holds
@@ -58,8 +59,9 @@ def _work(
         return Work(each.layer, Unit.IMAGE, waits)
     assert isinstance(o, Compute)
     count = o.rows * o.columns
-    positions_per_tile = o.positions_less_one + 1
-    whole = Work(each.layer, Unit.POOL, waits, tiles=-(-count // positions_per_tile), positions=positions_per_tile)
+    tiled = Tiling(o.positions_less_one + 1, bool(o.row_ends_tile))
+    tiles_of_positions = tiled.tiles(o.rows, o.columns)
+    whole = Work(each.layer, Unit.POOL, waits, tiles=tiles_of_positions, positions=tiled.positions)
     if not isinstance(o, Conv):
         taps, lanes = o.kernel_y * o.kernel_x, image.config.geometry.tk
         groups = np.ones(o.tiles, np.int64)
@@ -74,7 +76,7 @@ def _work(
         slot_cycles=2 if o.residual else 1,
         passes=passes,
         together=bool(o.position_outer),
-        window_cycles=window_cycles(unrolled, image.config, positions_per_tile) if o.image and unrolled else 0.0,
+        window_cycles=window_cycles(unrolled, image.config, tiled.positions) if o.image and unrolled else 0.0,
         windows_ahead=(LINES - unrolled.kernel_y) * unrolled.columns // unrolled.stride_y
         if o.image and unrolled
         else 0,
