@@ -37,7 +37,7 @@ def engine_of(config: EngineConfig) -> RtlEngine:
 
 def random_timing(rng: np.random.Generator) -> Timing:
     latency, rate, stall = int(rng.integers(1, 60)), float(rng.choice([0.0, 2.0, 8.0])), float(rng.choice([0.0, 0.3]))
-    return Timing(latency, rate, stall, seed=int(rng.integers(1, 2**31)))
+    return Timing(latency, rate, stall, words_first=stall, seed=int(rng.integers(1, 2**31)))
 
 
 @pytest.mark.parametrize(("name", "kinds"), CASES_OF_PROGRAMS)

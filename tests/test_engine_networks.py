@@ -58,7 +58,7 @@ def on_rtl(program, rtl, timing):
 
 def test_resnet20_on_rtl_with_a_memory_that_stalls(script, rtl):
     program = script.program_of(script.graph_of("cifar_resnet20", 32), POT4)
-    timing = Timing(latency=40, bytes_per_cycle=32, stall=0.3, seed=5)
+    timing = Timing(latency=40, bytes_per_cycle=32, stall=0.3, words_first=0.5, seed=5)
     require_equal(program, on_rtl(program, rtl, timing), script.random_images(program, 3))
 
 

@@ -67,11 +67,12 @@ class Port(IntEnum):
 
 @dataclass(frozen=True)
 class Timing:
-    """Of the memory: cycles to a burst's first word, bytes a cycle for all ports (0: no limit), share of idle cycles."""
+    """Of the memory: cycles to a burst's first word, bytes a cycle for all ports (0: no limit), shares of cycles and addresses."""
 
     latency: int = 20
     bytes_per_cycle: float = 0.0
-    stall: float = 0.0
+    stall: float = 0.0  # cycles in which a port that could go on does not
+    words_first: float = 0.0  # write addresses that are not taken before their first word is offered
     seed: int = 1
 
 
@@ -133,6 +134,13 @@ class RtlEngine:
         """How the engine broke the bus' protocol, if it did."""
         return bytes(self._library.violation(self._engine)).decode()
 
+    @property
+    def words_moved(self) -> tuple[int, int]:
+        """Words of 64 bits that memory gave and took, since it was made."""
+        read, written = ctypes.c_uint64(), ctypes.c_uint64()
+        self._library.words_moved(self._engine, ctypes.byref(read), ctypes.byref(written))
+        return read.value, written.value
+
     def start(
         self,
         program: NDArray[np.uint32] | Sequence[int],
@@ -157,6 +165,7 @@ class RtlEngine:
             ctypes.c_int(timing.latency),
             ctypes.c_int(round(256 * timing.bytes_per_cycle)),
             ctypes.c_int(round(256 * timing.stall)),
+            ctypes.c_int(round(256 * timing.words_first)),
             ctypes.c_uint32(timing.seed),
         )
         self.write(Register.INTERRUPT, 1)
@@ -200,6 +209,8 @@ class RtlEngine:
             raise InvariantError(f"engine must be done after {most_cycles} cycles: status {result.status:#x}")
         if self.violation:
             raise InvariantError(f"engine must follow AXI4: {self.violation}")
+        if not self.bus_idle:
+            raise InvariantError("engine must leave no transfer under way when it is done")
         return result
 
 
