@@ -254,7 +254,7 @@ def library(driver: str, compile_flags: Sequence[str] = COMPILE[1:]) -> Path:
     command = ("g++", *compile_flags)
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
     digest = hashlib.sha256(f"{version}{command}{driver}".encode())
-    for source in (*_included(driver), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
+    for source in (*included(driver), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
         digest.update(source.read_bytes())
 
     def build(folder: Path) -> Path:
@@ -266,7 +266,7 @@ def library(driver: str, compile_flags: Sequence[str] = COMPILE[1:]) -> Path:
     return cached(CACHE / "hls" / f"{digest.hexdigest()[:24]}.so", build)
 
 
-def _included(driver: str) -> list[Path]:
+def included(driver: str) -> list[Path]:
     """Our own files that a driver includes, and those that they include."""
     found: dict[str, Path] = {}
     texts = [driver]

@@ -101,7 +101,9 @@ class Geometry:
     def verify(self) -> Geometry:
         """Check every rule; `UsageError` says which is broken."""
         if not 1 <= len(self.arrays) <= MOST_ARRAYS:
-            raise UsageError(f"a geometry must have 1 to {MOST_ARRAYS} arrays, not {len(self.arrays)}")
+            raise UsageError(
+                f"a geometry must have 1 to {MOST_ARRAYS} arrays, not {len(self.arrays)}: join rows of one scheme and resource"
+            )
         for label, value, low, high in (
             ("tk", self.tk, 1, MOST_LANES),
             ("tp", self.tp, 1, MOST_POSITIONS),
@@ -119,7 +121,7 @@ class Geometry:
             known = ", ".join(f"{scheme}@{resource.value}" for scheme, resource in KINDS)
             raise UsageError(f"there is no array for {array.scheme} on {array.resource.value}s: choose among {known}")
         if type(array.rows) is not int or not 1 <= array.rows <= MOST_ROWS:
-            raise UsageError(f"{array} must have 1 to {MOST_ROWS} rows")
+            raise UsageError(f"{array} must have 1 to {MOST_ROWS:,} rows: leave out an array that has none")
         if array.resource is Resource.DSP and array.rows % 2 and self.tp % 2:
             raise UsageError(f"{array} shares a DSP between two rows or two positions: make its rows or tp even")
 
@@ -147,5 +149,7 @@ class Geometry:
                 arrays.append(Array(scheme, resource, strict.whole(array["rows"], "rows")))
             sizes = [strict.whole(found[k], k) for k in ("tk", "tp", "act_bits", "acc_bits")]
         except (ValueError, TypeError) as error:
-            raise UsageError(f"geometry cannot be read: {error}") from None
+            raise UsageError(
+                f"geometry cannot be read: {error}; it must hold arrays (scheme, resource, rows), tk, tp, act_bits and acc_bits"
+            ) from None
         return Geometry(tuple(arrays), *sizes).verify()

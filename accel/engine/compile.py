@@ -13,6 +13,7 @@ Whatever the engine cannot run is refused, by name.
 from __future__ import annotations
 
 from ilmpq.design import EngineConfig
+from ilmpq.errors import DoesNotFit
 from ilmpq.program import Program
 
 from .descriptor import header
@@ -21,6 +22,9 @@ from .layouts import Layouts
 from .network import Transfer, network_of
 from .operations import Operations
 from .planning import Placement
+from .schedule import MEMORY_MEND
+
+MOST_DESCRIPTORS = 0xFFFF
 
 
 def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
@@ -38,6 +42,11 @@ def compile_program(program: Program, config: EngineConfig, keep_all: bool = Fal
         if keep_all:
             operations.keep(step, band)
     scheduled = operations.order.scheduled()
+    if len(scheduled) > MOST_DESCRIPTORS:
+        raise DoesNotFit(
+            f"{program.graph.name} must take at most {MOST_DESCRIPTORS:,} operations on the engine, not "
+            f"{len(scheduled):,}, most of them bands of rows: {MEMORY_MEND}"
+        )
     descriptors = [each.words() for each in scheduled]
     source, output = network.input, network.output
     return EngineImage(

@@ -56,7 +56,7 @@ class HlsEngine:
     def __init__(self, config: EngineConfig, packed: bool = False) -> None:
         self.config = config.verify()
         flags = (*COMPILE, "-DILMPQ_PACKED", "-DAP_INT_MAX_W=32768") if packed else COMPILE
-        self._library = ctypes.CDLL(str(library(f'{config_source(config)}#include "engine_driver.hpp"\n', flags)))
+        self._library = ctypes.CDLL(str(library(driver_source(config), flags)))
         self._library.engine_new.restype = ctypes.c_void_p
         self._library.engine_memory.restype = ctypes.POINTER(ctypes.c_uint8)
         for name in ("status", "done", "steps", "misplaced"):
@@ -168,6 +168,11 @@ class HlsRun:
             steps=int(self._library.engine_steps(self._engine)),
             misplaced=int(self._library.engine_misplaced(self._engine)),
         )
+
+
+def driver_source(config: EngineConfig) -> str:
+    """What g++ makes the engine's library of."""
+    return f'{config_source(config)}#include "engine_driver.hpp"\n'
 
 
 def config_source(config: EngineConfig) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ilmpq.design import EngineConfig
-from ilmpq.errors import DoesNotFit, ModelError
+from ilmpq.errors import DoesNotFit
 from ilmpq.graph import Op
 from ilmpq.program import Program
 from ilmpq.storage import WIDE
@@ -11,7 +11,7 @@ from ilmpq.storage import WIDE
 from .descriptor import Mode
 from .layout import Access, Layout, Tiling, layouts, tiling
 from .network import Layer, Network, Tensor
-from .schedule import Band, views
+from .schedule import MEMORY_MEND, Band, views
 from .tiles import tile_count
 
 PAIR_BITS = 4
@@ -29,7 +29,10 @@ class Layouts:
         tensors = [network.input, *(layer.target.tensor for layer in network.layers)]
         for tensor in tensors:
             if tensor.groups > MOST_GROUPS:
-                raise ModelError(f"{tensor.name} has more channels than the engine addresses")
+                raise DoesNotFit(
+                    f"{tensor.name} must have at most {MOST_GROUPS:,} groups of {config.geometry.tk} channels on the "
+                    f"engine, not {tensor.groups:,}: use a geometry with a larger tk"
+                )
         self.of = {tensor.name: self._layout(tensor) for tensor in tensors}
         for layer in network.layers:
             tensor = layer.target.tensor
@@ -83,12 +86,16 @@ class Layouts:
         matrix = self.program.matrices[layer.name]
         if matrix.input_bits < source.bits:
             if matrix.input_bits > a or matrix.input_shift > WIDE - a:
-                raise ModelError(
-                    f"{layer.name} reads {source.bits}-bit codes as {matrix.input_bits} bits, the engine as {a}"
+                raise DoesNotFit(
+                    f"{layer.name} reads {source.bits}-bit codes as {matrix.input_bits} bits, the engine as {a}: "
+                    f"quantize with --act-bits {a}, or use a geometry with act_bits {matrix.input_bits}"
                 )
             return Mode.NARROWED
         if source.bits > 2 * a:
-            raise ModelError(f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {a} bits")
+            raise DoesNotFit(
+                f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {a} bits: "
+                f"use a geometry with act_bits {-(-source.bits // 2)} or more"
+            )
         if source.bits > a:
             return Mode.TWO_PASS
         return Mode.PAIR if self.of[source.name].pair else Mode.BYTE
@@ -101,7 +108,10 @@ class Layouts:
         accesses = [(self.of[t.name], a) for t in touched.values() for a in self._accesses(layer, t, band)]
         found = tiling(accesses, self.config.banks, min(self._most(a) for _, a in accesses))
         if found.positions == 1 and self.of[layer.target.tensor.name].pair and band:
-            raise DoesNotFit(f"{layer.name} must write its rows {band.first} to {band.last} in pairs of pixels")
+            raise DoesNotFit(
+                f"{layer.name} must write its rows {band.first} to {band.last - 1} in pairs of pixels, which its reader "
+                f"does not allow: {MEMORY_MEND}"
+            )
         return found
 
     def _most(self, access: Access) -> int:

@@ -18,7 +18,7 @@ from .layouts import Layouts
 from .memory import Plan, in_place, place, spans
 from .network import Layer, Network, Step, Tensor, Transfer, View
 from .order import Range
-from .schedule import Band, Known, Stuck, clusters, schedule
+from .schedule import MEMORY_MEND, Band, Known, Stuck, clusters, schedule
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Placement:
                 sizes = self._sizes(self.rings)
                 raise DoesNotFit(
                     f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
-                    f"{self.config.am_depth:,}, beside what must be there at the same time"
+                    f"{self.config.am_depth:,}, beside what must be there at the same time: {MEMORY_MEND}"
                 )
             spilled.add(worst)
             rings = set()
@@ -166,7 +166,10 @@ class Placement:
                 for name in stuck.full:
                     rows[name] += self._ring_unit(name)
                 if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
-                    raise DoesNotFit(f"{stuck.full[0]} cannot be computed in bands of rows") from None
+                    raise DoesNotFit(
+                        f"{stuck.full[0]} is larger than the activation memory and cannot be computed in bands of rows: "
+                        f"{MEMORY_MEND}"
+                    ) from None
         groups = clusters(self.steps, rows)
         alive = spans(self.steps, groups)
         sizes = self._sizes(rows)

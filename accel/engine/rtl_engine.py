@@ -27,6 +27,7 @@ from .result import BUSY, EngineResult
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 SIM = RTL.parent / "sim"
+DRIVER = (SIM / "rtl_engine_driver.cpp", SIM / "axi_memory.hpp")
 BASE_ALIGNMENT = 128
 ADDRESSES = 1 << 32
 START, ABORT, CLEAR = 1, 2, 4  # bits of CONTROL
@@ -106,7 +107,9 @@ class RtlEngine:
 
     def _resize(self, size: int) -> None:
         if size > ADDRESSES:
-            raise DoesNotFit(f"engine programs must take at most {ADDRESSES:,} bytes of memory, not {size:,}")
+            raise DoesNotFit(
+                f"engine programs must take at most {ADDRESSES:,} bytes of memory, not {size:,}: use a smaller network"
+            )
         self._library.resize(self._engine, ctypes.c_uint64(size))
         self.memory = np.ctypeslib.as_array(self._library.memory_of(self._engine), (size,))
 
@@ -274,9 +277,8 @@ def _packed(values: list[int]) -> str:
 def _library(config: EngineConfig, stub: bool) -> Path:
     parameters = [f"-G{name}={value}" for name, value in rtl_parameters(config).items()]
     sources = rtl_sources(stub)
-    driver = [SIM / "rtl_engine_driver.cpp", SIM / "axi_memory.hpp"]
     macros = [f"-DWEIGHT_PORTS={config.weight_ports}", *(["-DSTUB"] if stub else [])]
-    inputs = f"{FLAGS}{parameters}{macros}".encode() + b"".join(f.read_bytes() for f in (*sources, *driver))
+    inputs = f"{FLAGS}{parameters}{macros}".encode() + b"".join(f.read_bytes() for f in (*sources, *DRIVER))
 
     def build(folder: Path) -> Path:
         call(
@@ -293,7 +295,7 @@ def _library(config: EngineConfig, stub: bool) -> Path:
             ],
             "engine",
         )
-        for file in driver:
+        for file in DRIVER:
             shutil.copy(file, folder)
         return compile_verilated(folder, "engine", "-shared", *macros)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from .network import Step, Transfer, View
 
+MEMORY_MEND = "use an engine with a larger activation memory, or give a smaller --input-shape"
+
 
 @dataclass(frozen=True)
 class Band:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from ilmpq.errors import ModelError
+from ilmpq.errors import DoesNotFit
 from ilmpq.geometry import Geometry
 from ilmpq.schemes import BY_IDENT, BY_NAME
 
@@ -66,7 +66,10 @@ def _shares(name: str, geometry: Geometry, scheme: NDArray[np.uint8]) -> tuple[i
     fits = [[_holds(array.scheme, int(ident)) for array in geometry.arrays] for ident in idents]
     for ident, row in zip(idents, fits, strict=True):
         if not any(row):
-            raise ModelError(f"{name} has rows of {BY_IDENT[int(ident)].name}, which no array of the geometry computes")
+            raise DoesNotFit(
+                f"{name} has rows of {BY_IDENT[int(ident)].name}, which no array of the geometry computes: quantize with "
+                f"a --ratio of {', '.join(s.name for s in geometry.schemes())}, or use a geometry with such an array"
+            )
     tiles = -(-len(scheme) // geometry.rows)
     while True:
         found = _flow(counts, fits, [tiles * a.rows for a in geometry.arrays], geometry, idents)
