@@ -20,7 +20,7 @@ from ilmpq.design import EngineConfig
 PROGRAMS = 200 if NIGHTLY else 12
 CHANGES = 10_000 if NIGHTLY else 200
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}
-DAILY = ("8 bits, pairs of positions", "16 positions", "4 ports")
+DAILY = ("8 bits, pairs of positions", "16 positions", "fewer products per DSP", "4 ports")
 OTHERS = [name for name in CONFIGURATIONS if name in DAILY or (NIGHTLY and name != "small")]
 CASES_OF_PROGRAMS = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in OTHERS]
 MOST_CYCLES = 20_000  # of what is refused

@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.hls import Lane, Part, library
+from accel.hls import Part, library
 from accel.library import pointer
 from ilmpq.design import EngineConfig
 from ilmpq.errors import InvariantError
@@ -178,9 +178,7 @@ def driver_source(config: EngineConfig) -> str:
 def config_source(config: EngineConfig) -> str:
     """The configuration in C++."""
     g = config.geometry
-    lanes = [
-        f"ilmpq::LaneRows<{Part(list(Lane)[a.kind], a.rows).lane_type(g.tp, g.act_bits)}, {a.rows}>" for a in g.arrays
-    ]
+    lanes = [f"ilmpq::LaneRows<{Part.of(a).lane_type(g.tp, g.act_bits)}, {a.rows}>" for a in g.arrays]
     sizes = {
         "ROWS": g.rows,
         "TK": g.tk,
