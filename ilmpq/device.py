@@ -43,6 +43,7 @@ class Part:
     bram36: int
     dsp: int
     assumed_clock_mhz: float
+    weight_ports: int  # of the memory's ports, those that bring weights
     memory_bytes_per_s: float = 0.75 * 4 * 1_066e6
 
     @property
@@ -53,8 +54,8 @@ class Part:
 PARTS = {
     part.name: part
     for part in (
-        Part("xc7z020", lut=53_200, ff=106_400, bram36=140, dsp=220, assumed_clock_mhz=100.0),
-        Part("xc7z045", lut=218_600, ff=437_200, bram36=545, dsp=900, assumed_clock_mhz=150.0),
+        Part("xc7z020", lut=53_200, ff=106_400, bram36=140, dsp=220, assumed_clock_mhz=100.0, weight_ports=3),
+        Part("xc7z045", lut=218_600, ff=437_200, bram36=545, dsp=900, assumed_clock_mhz=150.0, weight_ports=4),
     )
 }
 

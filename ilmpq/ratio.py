@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,11 +18,12 @@ from .errors import UsageError
 from .schemes import FIX4, FIX8, POT4, Scheme, scheme_named
 
 CLASSIC = (POT4, FIX4, FIX8)
+DECIMALS = 12
 
 
 def _percent(text: str) -> Fraction:
     """A plain decimal number, exactly."""
-    if not re.fullmatch(r"\s*\d{1,3}(\.\d{0,12})?\s*", text):
+    if not re.fullmatch(rf"\s*\d{{1,3}}(\.\d{{0,{DECIMALS}}})?\s*", text):
         raise ValueError(text)
     return Fraction(text)
 
@@ -51,6 +53,20 @@ class Ratio:
             raise UsageError(f"ratio must be like 60:35:5 or pot3:70,fix4:25,fix8:5, not {text!r}") from None
         return Ratio(shares).verified(text)
 
+    @staticmethod
+    def of_rows(rows: Mapping[Scheme, int]) -> Ratio:
+        """The ratio of so many rows of each scheme; what twelve decimals cannot hold goes to the first.
+
+        >>> str(Ratio.of_rows({scheme_named("pot3"): 34, FIX4: 8, FIX8: 2}))
+        'pot3:77.272727272728,fix4:18.181818181818,fix8:4.545454545454'
+        """
+        total = sum(rows.values())
+        unit = 10**DECIMALS
+        shares = {scheme: Fraction(100 * n * unit // total, unit) for scheme, n in rows.items()}
+        first = next(iter(shares))
+        shares[first] += 100 - sum(shares.values())
+        return Ratio(tuple(shares.items()))
+
     def verified(self, text: str) -> Ratio:
         """Check the shares; `text` is what the user wrote."""
         names = [scheme.name for scheme, _ in self.shares]
@@ -77,7 +93,8 @@ class Ratio:
 
     def __str__(self) -> str:
         def number(x: Fraction) -> str:
-            return f"{float(x):.10g}"
+            whole, decimals = divmod(int(x * 10**DECIMALS), 10**DECIMALS)
+            return f"{whole}.{decimals:0{DECIMALS}}".rstrip("0").rstrip(".")
 
         if tuple(s for s, _ in self.shares) == CLASSIC:
             return ":".join(number(x) for _, x in self.shares)

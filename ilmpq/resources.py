@@ -36,12 +36,12 @@ BLOCK_BITS, BLOCK_DEPTH = 72, 512  # of a block RAM of 36 kbit, at its widest
 
 @dataclass(frozen=True)
 class Resources:
-    """Cells of each kind."""
+    """Cells of each kind; numbers may be arrays, for many engines."""
 
-    lut: float
-    ff: float
-    dsp: float
-    bram36: float
+    lut: Any
+    ff: Any
+    dsp: Any
+    bram36: Any
 
     def __add__(self, other: Resources) -> Resources:
         return Resources(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -54,15 +54,12 @@ class Resources:
 
 def usable(part: Part) -> Resources:
     """What a design may take of a chip: some of it must stay free for routing, and for what a board's design adds."""
-    return Resources(0.85 * part.lut, 0.85 * part.ff, part.dsp, part.bram36 - 10)
+    return Resources(0.85 * part.lut, 0.85 * part.ff, part.dsp, part.bram36 * 130 / 140)
 
 
 def resources(config: EngineConfig) -> Resources:
     """An engine's cost by the model."""
-    parts = _model()
-    around = [float(_terms(config)[part] @ parts[part, cost]) for part in PARTS_AROUND for cost in FITTED]
-    lut, ff = around[0] + around[2], around[1] + around[3]
-    return arrays(config.geometry) + Resources(lut, ff, around_dsp(config), block_rams(config))
+    return arrays(config.geometry) + around(Sizes.of(config))
 
 
 def arrays(geometry: Geometry) -> Resources:
@@ -75,30 +72,71 @@ def arrays(geometry: Geometry) -> Resources:
     return found
 
 
-def around_dsp(config: EngineConfig) -> int:
+@dataclass(frozen=True)
+class Sizes:
+    """What all but the arrays depends on. Numbers may be arrays that broadcast, for many engines at a time."""
+
+    tp: Any
+    tk: Any
+    rows: Any
+    acc_bits: Any
+    step_bits: Any
+    am_depth: Any
+    ring_depth: Any
+    table_depth: Any
+    weight_ports: Any
+    patch_writers: Any
+    image_pixels: Any
+    image_bytes: Any
+    kernels: Any
+
+    @staticmethod
+    def of(config: EngineConfig) -> Sizes:
+        g = config.geometry
+        own = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
+        return Sizes(**own, tp=g.tp, tk=g.tk, rows=g.rows, acc_bits=g.acc_bits, kernels=len(config.image_kernels))
+
+    @property
+    def word_bytes(self) -> Any:
+        """Of the activation memory, whose banks are the least power of two that is not below `tp`."""
+        return (1 << np.ceil(np.log2(self.tp)).astype(np.int64)) * self.tk
+
+
+def around(sizes: Sizes) -> Resources:
+    """All but the arrays."""
+    model = _model()
+    lut, ff = (sum(_terms(sizes, part) @ model[part, cost] for part in PARTS_AROUND) for cost in FITTED)
+    return Resources(lut, ff, around_dsp(sizes.tp), block_rams(sizes))
+
+
+def around_dsp(tp: Any) -> Any:
     """DSPs beside the arrays: two requantizers of two for each position, and four multipliers of addresses."""
-    return 4 * config.geometry.tp + 4
+    return 4 * tp + 4
 
 
-def block_rams(config: EngineConfig) -> float:
+def block_rams(sizes: Sizes) -> Any:
     """Lines of an image, activation memory (of bytes, with two ports that write), weight ring and slot table."""
-    bytes_wide = {4096: 1, 2048: 2, 1024: 4}
-    found = 4.0 * config.image_pixels
-    found += sum(config.word_bytes / bytes_wide[depth] for depth in _depths(config.am_depth, 1024))
-    full, rest = divmod(config.step_bits, config.beat_bits)
-    found += full * _two_ports(config.beat_bits, config.ring_depth) + _two_ports(rest, config.ring_depth)
-    return found + _two_ports(SLOT_BITS, config.table_depth)
+    beat = PORT_BITS * sizes.weight_ports
+    full, rest = np.divmod(sizes.step_bits, beat)
+    ring = full * _two_ports(beat, sizes.ring_depth) + _two_ports(rest, sizes.ring_depth)
+    memory = sizes.word_bytes * _blocks(sizes.am_depth, 1024) / 4096
+    return 4.0 * sizes.image_pixels + memory + ring + _two_ports(SLOT_BITS, sizes.table_depth)
 
 
-def _two_ports(bits: int, depth: int) -> float:
+def _two_ports(bits: Any, depth: Any) -> Any:
     """One port writes, one reads: half a block RAM is 36 bits wide, or as many times less as it is deeper than 512."""
-    return sum(-(-2 * bits * each // (BLOCK_BITS * BLOCK_DEPTH)) / 2 for each in _depths(depth, BLOCK_DEPTH))
+    full, rest = np.divmod(depth, 4096)
+    rest = _blocks(rest, BLOCK_DEPTH)
+    return (
+        full * -(-2 * bits * 4096 // (BLOCK_BITS * BLOCK_DEPTH)) + -(-2 * bits * rest // (BLOCK_BITS * BLOCK_DEPTH))
+    ) / 2
 
 
-def _depths(words: int, least: int) -> list[int]:
-    """What block RAMs a memory is made of: the deepest, and one for the rest."""
-    full, rest = divmod(words, 4096)
-    return [4096] * full + ([max(least, 1 << (rest - 1).bit_length())] if rest else [])
+def _blocks(words: Any, least: int) -> Any:
+    """Words that block RAMs have: as many of the deepest as fit, and one for the rest."""
+    full, rest = np.divmod(words, 4096)
+    above = np.maximum(least, 1 << np.ceil(np.log2(np.maximum(rest, 1))).astype(np.int64))
+    return 4096 * full + np.where(rest > 0, above, 0)
 
 
 # The model of LUTs and flip-flops around the arrays.
@@ -107,27 +145,30 @@ PARTS_AROUND = ("core", "memory")
 FITTED = ("lut", "ff")
 
 
-def _terms(config: EngineConfig) -> dict[str, Numbers]:
-    """What the cost of each part is a sum of."""
-    g, banks = config.geometry, config.banks
-    core = (
-        1,
-        g.tp,  # requantizers, addresses of positions
-        g.tp * g.tk,  # narrowing, patches
-        g.tp * g.tk * banks,  # positions choose their bank
-        banks * g.tk,  # words of the activation memory
-        g.tp * g.rows * g.acc_bits,  # results wait and are chosen
-        config.step_bits,  # weights on their way to the arrays
-        config.patch_writers * config.image_bytes,  # windows that are being stored
-    )
-    memory = (
-        1,
-        banks * g.tk,  # words that are loaded and stored
-        config.weight_ports,
-        config.image_bytes * config.image_pixels,  # the window
-        len(config.image_kernels) * config.image_bytes,
-    )
-    return {"core": np.array(core, float), "memory": np.array(memory, float)}
+def _terms(sizes: Sizes, part: str) -> Numbers:
+    """What the cost of a part is a sum of, in the last axis."""
+    s, words = sizes, sizes.word_bytes
+    terms: tuple[Any, ...]
+    if part == "core":
+        terms = (
+            1,
+            s.tp,  # requantizers, addresses of positions
+            s.tp * s.tk,  # narrowing, patches
+            s.tp * words,  # positions choose their bank
+            words,  # words of the activation memory
+            s.tp * s.rows * s.acc_bits,  # results wait and are chosen
+            s.step_bits,  # weights on their way to the arrays
+            s.patch_writers * s.image_bytes,  # windows that are being stored
+        )
+    else:
+        terms = (
+            1,
+            words,  # words that are loaded and stored
+            s.weight_ports,
+            s.image_bytes * s.image_pixels,  # the window
+            s.image_bytes * s.kernels,
+        )
+    return np.stack(np.broadcast_arrays(*terms), axis=-1).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -166,7 +207,7 @@ def _fitted(points: Sequence[Synthesised]) -> dict[tuple[str, str], Numbers]:
     """Factors of the terms, for the least sum of squared relative errors."""
     found = {}
     for part in PARTS_AROUND:
-        terms = np.stack([_terms(point.config)[part] for point in points])
+        terms = np.stack([_terms(Sizes.of(point.config), part) for point in points])
         for cost in FITTED:
             real = np.array([point.around[part][cost] for point in points], float)
             found[part, cost] = nnls(terms / real[:, None], np.ones(len(points)))[0]
@@ -196,7 +237,7 @@ def errors() -> list[ModelError]:
         own = arrays(left_out.config.geometry)
         for cost in FITTED:
             real = sum(left_out.around[part][cost] for part in PARTS_AROUND)
-            guess = sum(float(_terms(left_out.config)[part] @ model[part, cost]) for part in PARTS_AROUND)
+            guess = sum(float(_terms(Sizes.of(left_out.config), part) @ model[part, cost]) for part in PARTS_AROUND)
             each: float = getattr(own, cost)
             found.append(ModelError(left_out.name, cost, real + each, guess + each))
             found.append(ModelError(left_out.name, f"{cost} around", real, guess))

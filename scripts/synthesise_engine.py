@@ -21,7 +21,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,14 @@ from synthesise import LUTS_OF_CELL, ROOT, RTL, files_of, fingerprint_of, luts, 
 
 from accel.engine.points import POINTS, SMALL, Point
 from accel.engine.rtl_engine import rtl_parameters
-from ilmpq.device import PARTS, lane_cost
+from ilmpq.device import PARTS
+from ilmpq.resources import Resources, arrays, usable
 
 TEMPLATE = ROOT / "hw" / "syn" / "synth_engine.ys"
 RECORD = ROOT / "hw" / "syn" / "engine.json"
 DIFFERENCE_ALLOWED = 0.02
 PACKAGES = ["bit_heap_pkg.sv", "lut_array_pkg.sv", "dsp_packing.sv", "mac_kinds.sv"]
 BLOCK_RAMS = {"RAMB36E1": 1.0, "RAMB18E1": 0.5}
-# What a chip must keep free: routing, and what a board's design adds.
-SHARE_ALLOWED = {"lut": 0.85, "ff": 0.85, "dsp": 1.0, "bram36": 130 / 140}
 COSTS = ("lut", "ff", "dsp", "bram36")
 
 
@@ -146,22 +145,10 @@ def every_task() -> list[Task]:
     return [Task(point, part) for point in POINTS for part in (CORE, MEMORY)] + [Task(SMALL, ARRAYS)]
 
 
-def counted_arrays(point: Point) -> dict[str, float]:
-    """The cost of a point's arrays by the rule above."""
-    g = point.config.geometry
-    found = dict.fromkeys(COSTS, 0.0)
-    for array in g.arrays:
-        cost = lane_cost(array, g)
-        times = array.rows * g.tk * g.tp / cost.macs
-        for name in ("lut", "ff", "dsp"):
-            found[name] += times * getattr(cost, name)
-    return found
-
-
 def totals(point: Point, results: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """A point's parts, their sum, and its share of the chip; `results` has what was synthesised."""
     parts: dict[str, Mapping[str, Any]] = {p.name: results[Task(point, p).key] for p in (CORE, MEMORY)}
-    parts["arrays"] = counted_arrays(point)
+    parts["arrays"] = asdict(arrays(point.config.geometry))
     total = {cost: sum(part[cost] for part in parts.values()) for cost in COSTS}
     chip = PARTS[point.device]
     config = point.config
@@ -172,7 +159,7 @@ def totals(point: Point, results: Mapping[str, Mapping[str, Any]]) -> dict[str, 
         "arrays": {name: round(value) for name, value in parts["arrays"].items()},
         "total": {name: round(value, 1) if name == "bram36" else round(value) for name, value in total.items()},
         "percent": {cost: round(100 * total[cost] / getattr(chip, cost), 1) for cost in COSTS},
-        "fits": all(total[cost] <= share * getattr(chip, cost) for cost, share in SHARE_ALLOWED.items()),
+        "fits": not Resources(**total).over(usable(chip)),
     }
 
 
@@ -248,7 +235,7 @@ def write(version: str, results: Mapping[str, dict[str, Any]]) -> None:
     kept = dict(sorted(results.items(), key=lambda item: order.index(item[0])))
     flags = next(line for line in TEMPLATE.read_text().splitlines() if line.startswith("synth_xilinx"))
     record = {"yosys": version, "flags": flags.partition(" -top")[0], "points": points, "results": kept}
-    rule = counted_arrays(SMALL)
+    rule = asdict(arrays(SMALL.config.geometry))
     if (check := results.get(Task(SMALL, ARRAYS).key)) is not None:
         record["arrays_by_rule"] = {"point": SMALL.name, **rule}
         record["arrays_whole"] = {cost: check[cost] for cost in COSTS}

@@ -1,0 +1,163 @@
+"""What mixed rows gain over uniform fixed-point: every design is the best that one search finds under its own restrictions.
+
+Three baselines stand side by side: Fixed8 on DSPs alone; Fixed4 on DSPs alone, at 1, 2 and 4 products a DSP, which the
+papers compare with (there with 8-bit weights in the first and the last layer); and Fixed4 on DSPs and in LUTs, the fair one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .device import Part
+from .errors import DoesNotFit, UsageError
+from .geometry import MOST_BITS_OF_FOUR
+from .resources import Resources
+from .schemes import scheme_named
+from .search import Found, Goal, fastest, rows_of
+from .space import Rules, space
+from .workload import Shapes
+
+ROW_BYTES = 9  # of a row's scheme, multiplier and bias
+BASELINES = ("fixed8_dsp", "fixed4_dsp1_ends8", "fixed4_dsp4_ends8", "fixed4_fair")
+
+
+@dataclass(frozen=True)
+class Design:
+    """A row of the table: its name in JSON, what it is in words, and what its arrays may be."""
+
+    name: str
+    title: str
+    kinds: str
+    uniform: str | None = None
+    ends: str | None = None
+
+    def rules(self, act_bits: int) -> Rules:
+        return Rules.parse(self.kinds, act_bits, uniform=self.uniform, ends=self.ends)
+
+    def exists(self, act_bits: int) -> bool:
+        """Four products take a DSP's width up to so many activation bits."""
+        return "dsp4" not in self.name or act_bits <= MOST_BITS_OF_FOUR
+
+
+def _fixed4(products: int) -> tuple[Design, Design]:
+    four, eight = f"fix4@dsp{'' if products == 4 else products}", f"fix8@dsp{1 if products == 1 else ''}"
+    what = f"Fixed4, DSPs only, {products} product{'s' if products > 1 else ''} a DSP"
+    return (
+        Design(f"fixed4_dsp{products}", what, four, "fix4"),
+        Design(f"fixed4_dsp{products}_ends8", f"{what}, first and last layer Fixed8", f"{four}, {eight}", "fix4", "fix8"),
+    )
+
+
+DESIGNS = (
+    Design("fixed8_dsp", "Fixed8, DSPs only, 2 products a DSP", "fix8@dsp", "fix8"),
+    *_fixed4(1),
+    *_fixed4(2),
+    *_fixed4(4),
+    Design("fixed4_fair", "Fixed4, DSPs and LUTs: the fair rival", "fix4@dsp, fix4@lut", "fix4"),
+    Design("pot4", "PoT4, LUTs only", "pot4@lut", "pot4"),
+    Design("mixed", "PoT4, Fixed4, Fixed8: the papers' mix", "pot4@lut, fix4@dsp, fix8@dsp"),
+    Design("mixed_pot3", "PoT3, Fixed4, Fixed8", "pot3@lut, fix4@dsp, fix8@dsp"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One design for one network on one chip."""
+
+    network: str
+    shapes: Shapes
+    part: Part
+    design: Design
+    found: Found
+    accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `compare --json` has it."""
+        config, frame = self.found.config, self.found.frames[self.network]
+        rules = self.design.rules(config.geometry.act_bits)
+        seconds = frame.cycles / (self.part.assumed_clock_mhz * 1e6)
+        cost = self.found.cost
+        bits, size = weights(self.shapes, rows_of(rules, self.shapes, config))
+        return {
+            "network": self.network,
+            "device": self.part.name,
+            "design": self.design.name,
+            "arrays": ", ".join(map(str, config.geometry.arrays)),
+            "tk": config.geometry.tk,
+            "tp": config.geometry.tp,
+            "act_bits": config.geometry.act_bits,
+            "ratio": str(rules.ratio(config.geometry)),
+            "clock_mhz": self.part.assumed_clock_mhz,
+            "lut": round(cost.lut),
+            "ff": round(cost.ff),
+            "dsp": round(cost.dsp),
+            "bram36": round(float(cost.bram36), 1),
+            "mac_per_cycle": config.geometry.macs_per_cycle,
+            "lanes_busy": round(frame.busy(convolutions_only=True), 4),
+            "cycles": round(frame.cycles),
+            "latency_ms": round(1e3 * seconds, 4),
+            "frames_per_s": round(1 / seconds, 2),
+            "gops": round(2e-9 * sum(self.shapes.macs.values()) / seconds, 2),
+            "average_weight_bits": round(bits, 3),
+            "parameters_bytes": size,
+            "accuracy": self.accuracy,
+            "resources_from": "model",
+            "cycles_from": "model",
+            "config": config.to_dict(),
+        }
+
+
+def compare(
+    networks: Mapping[str, Shapes],
+    parts: Sequence[Part],
+    act_bits: Sequence[int] = (4,),
+    designs: Sequence[Design] = DESIGNS,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Row]:
+    """Every design's best for every network on every chip; designs that cannot run a network are left out."""
+    rows = []
+    for part in parts:
+        for bits in act_bits:
+            for design in designs:
+                if not design.exists(bits):
+                    continue
+                rules = design.rules(bits)
+                try:
+                    everywhere = space(part, rules)
+                except UsageError:
+                    continue
+                for name, shapes in networks.items():
+                    try:
+                        found = fastest(Goal({name: shapes}, part, rules), everywhere)
+                    except DoesNotFit:
+                        continue
+                    finally:
+                        advance()
+                    rows.append(Row(name, shapes, part, design, found))
+    return rows
+
+
+def weights(shapes: Shapes, rows: Mapping[str, Mapping[str, int]]) -> tuple[float, int]:
+    """Bits of a weight on average, and bytes of all parameters: packed codes, and what every row has beside them."""
+    bits = weights_ = all_rows = 0
+    for name, of_scheme in rows.items():
+        columns = shapes.columns[name]
+        for scheme, count in of_scheme.items():
+            bits += count * columns * scheme_named(scheme).bits
+            weights_ += count * columns
+            all_rows += count
+    return bits / weights_, -(-bits // 8) + ROW_BYTES * all_rows
+
+
+def speedups(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each row with how many times faster it is than every baseline of its network, chip and activation bits."""
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["network"], row["device"], row["act_bits"]
+
+    times = {(key(row), row["design"]): row["latency_ms"] for row in rows}
+    return [
+        row | {"speedup": {b: round(times[key(row), b] / row["latency_ms"], 3) for b in BASELINES if (key(row), b) in times}}
+        for row in rows
+    ]

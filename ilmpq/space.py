@@ -1,0 +1,265 @@
+"""The designs that a chip can hold: rows of every kind of array, lanes, positions, sizes of memories, as columns of numbers.
+
+Every number of lanes that was synthesised, every even number of positions and of rows is there. Other sizes follow from
+these by rule: writers of windows and pixels a cycle from the MACs of a cycle, the activation memory from the block RAMs
+that the weight ring leaves.
+
+    >>> from .device import PARTS
+    >>> found = space(PARTS["xc7z020"], Rules.parse("fix4@dsp, fix8@dsp", act_bits=4))
+    >>> found.config(int(found.macs_per_cycle.argmax()), 0).geometry.macs_per_cycle
+    704
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .design import EngineConfig
+from .device import Part
+from .errors import UsageError
+from .geometry import KINDS, Array, Geometry, Resource, kind_name
+from .ratio import Ratio
+from .resources import Resources, Sizes, around, arrays, block_rams, usable
+from .schemes import scheme_named
+
+Column = NDArray[Any]
+
+TKS = (8, 16, 32)
+TPS = (4, 6, 8, 10, 12, 14, 16)
+MOST_ROWS = 64
+RINGS = (512, 1024, 2048, 4096, 8192)  # steps
+DEPTHS = (512, 1024, 2048, 4096, 5120, 6144, 8192, 12_288, 16_384, 24_576, 32_768)  # words of the activation memory
+LEAST_FIX8 = 5  # percent of the rows where a mix has Fixed8: the share that the published mixes have
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of array: a scheme on a resource, and the most products that a DSP takes (0: as many as fit)."""
+
+    scheme: str
+    resource: Resource
+    products: int = 0
+
+    @staticmethod
+    def parse(text: str) -> tuple[Kind, ...]:
+        """`fix4@dsp2`, or a scheme alone: every resource it has an array on, packed as well as can be.
+
+        >>> [str(kind) for kind in Kind.parse("fix4")]
+        ['fix4@dsp', 'fix4@lut']
+        """
+        found = re.fullmatch(r"(\w+?)(?:@(lut|dsp)([1-9]?))?", text.strip(), re.ASCII)
+        scheme = scheme_named(found[1] if found else text).name
+        if found is None or found[2] is None:
+            kinds = [kind for kind in KINDS if kind[0] == scheme and kind[2] == 0]
+        else:
+            kinds = [kind for kind in KINDS if kind == (scheme, Resource(found[2]), int(found[3] or 0))]
+        if not kinds:
+            raise UsageError(f"schemes must be among {', '.join(kind_name(*k) for k in KINDS)}, not {text.strip()!r}")
+        return tuple(Kind(*kind) for kind in kinds)
+
+    def __str__(self) -> str:
+        return kind_name(self.scheme, self.resource, self.products)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What arrays a design may have, and the schemes of a network's rows on it."""
+
+    kinds: tuple[Kind, ...]
+    act_bits: int
+    uniform: str | None = None  # the scheme of all rows; None: as the arrays have them, every scheme at least once
+    ends: str | None = None  # another scheme for the first and the last layer
+    least_fix8: float = LEAST_FIX8
+
+    @staticmethod
+    def parse(text: str, act_bits: int, **other: Any) -> Rules:
+        """Rules with kinds like `pot4, fix4@dsp, fix8@dsp`."""
+        kinds = tuple(dict.fromkeys(kind for part in text.split(",") for kind in Kind.parse(part)))
+        return Rules(kinds, act_bits, **other)
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The schemes of a network's rows."""
+        if self.uniform is None:
+            return tuple(dict.fromkeys(kind.scheme for kind in self.kinds))
+        return (self.uniform,) if self.ends is None else (self.uniform, self.ends)
+
+    @property
+    def acc_bits(self) -> int:
+        """Of the accumulators: wide enough for the layers of common networks; lowering proves it for each."""
+        return 24 if self.act_bits <= 5 else 32
+
+    def ratio(self, geometry: Geometry) -> Ratio:
+        """That of a network's rows; of all layers but its ends, if those have another."""
+        if self.uniform is not None:
+            return Ratio.of_rows({scheme_named(self.uniform): 1})
+        return Ratio.of_rows(geometry.schemes())
+
+
+@dataclass(frozen=True)
+class Space:
+    """Designs, one in each place of the columns. A design has as many variants as there are RINGS."""
+
+    rules: Rules
+    rows: Mapping[Kind, Column]
+    tk: Column
+    tp: Column
+    weight_ports: int
+    patch_writers: Column
+    image_pixels: Column
+    table_depth: Column
+    am_depth: Column  # designs × RINGS; 0 where the block RAMs do not suffice
+    cost: Resources  # with the shortest ring
+
+    def __len__(self) -> int:
+        return len(self.tk)
+
+    @property
+    def all_rows(self) -> Column:
+        return np.asarray(sum(self.rows.values()))
+
+    @property
+    def macs_per_cycle(self) -> Column:
+        return self.all_rows * self.tk * self.tp
+
+    def schemes(self) -> dict[str, Column]:
+        """Rows of each scheme."""
+        found: dict[str, Column] = {}
+        for kind, count in self.rows.items():
+            found[kind.scheme] = found.get(kind.scheme, 0) + count
+        return found
+
+    def step_words(self) -> Column:
+        """64-bit words of a step of the weight image."""
+        bits = self.tk * np.asarray(sum(n * scheme_named(s).bits for s, n in self.schemes().items()))
+        return np.asarray(-(-bits // 64))
+
+    def rings(self, index: int) -> Iterator[int]:
+        """The variants of a design that fit, by their place in RINGS."""
+        return (int(i) for i in np.flatnonzero(self.am_depth[index]))
+
+    def config(self, index: int, ring: int) -> EngineConfig:
+        """A variant of a design."""
+        found = [
+            Array(kind.scheme, kind.resource, int(n[index]), kind.products) for kind, n in self.rows.items() if n[index]
+        ]
+        tk, tp, rules = int(self.tk[index]), int(self.tp[index]), self.rules
+        return EngineConfig(
+            Geometry(tuple(found), tk, tp, rules.act_bits, rules.acc_bits),
+            am_depth=int(self.am_depth[index, ring]),
+            ring_depth=RINGS[ring],
+            table_depth=int(self.table_depth[index]),
+            weight_ports=self.weight_ports,
+            patch_writers=int(self.patch_writers[index]),
+            image_pixels=int(self.image_pixels[index]),
+        ).verify()
+
+    def take(self, chosen: Column) -> Space:
+        """Some of the designs."""
+        picked = {
+            f.name: getattr(self, f.name)[chosen] for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)
+        }
+        cost = Resources(*(np.asarray(getattr(self.cost, f.name))[chosen] for f in fields(Resources)))
+        return replace(self, rows={kind: n[chosen] for kind, n in self.rows.items()}, cost=cost, **picked)
+
+
+def space(part: Part, rules: Rules, tks: Sequence[int] = TKS, tps: Sequence[int] = TPS) -> Space:
+    """Every design of a chip under some rules that fits."""
+    parts = [found for tk in tks for tp in tps if (found := _with_shape(part, rules, tk, tp)) is not None]
+    if not parts:
+        raise UsageError(
+            f"no design with {', '.join(map(str, rules.kinds))} and {rules.act_bits}-bit activations fits {part.name}: "
+            "give other --schemes"
+        )
+    joined = {
+        f.name: np.concatenate([getattr(p, f.name) for p in parts])
+        for f in fields(Space)
+        if isinstance(getattr(parts[0], f.name), np.ndarray)
+    }
+    cost = Resources(*(np.concatenate([getattr(p.cost, f.name) for p in parts]) for f in fields(Resources)))
+    rows = {kind: np.concatenate([p.rows[kind] for p in parts]) for kind in rules.kinds}
+    return replace(parts[0], rows=rows, cost=cost, **joined)
+
+
+def _with_shape(part: Part, rules: Rules, tk: int, tp: int) -> Space | None:
+    """The designs with so many lanes and positions."""
+    most = usable(part)
+    each = {kind: _row_cost(kind, tk, tp, rules) for kind in rules.kinds}
+    counts = [np.arange(0, _most_rows(cost, most) + 1, 2) for cost in each.values()]
+    rows = {kind: n.ravel() for kind, n in zip(each, np.meshgrid(*counts, indexing="ij"), strict=True)}
+    total = np.asarray(sum(rows.values()))
+    good = (total > 0) & (total <= MOST_ROWS)
+    for kinds in _needed(rules):
+        good &= np.asarray(sum(rows[kind] for kind in kinds)) > 0
+    if rules.uniform is None and len(rules.schemes) > 1:
+        eights = np.asarray(sum((n for kind, n in rows.items() if kind.scheme == "fix8"), np.zeros_like(total)))
+        good &= (100 * eights >= rules.least_fix8 * total) | (not any(kind.scheme == "fix8" for kind in rows))
+    rows = {kind: n[good] for kind, n in rows.items()}
+    total = total[good]
+    macs = total * tk * tp
+    found = Space(
+        rules=rules,
+        rows=rows,
+        tk=np.full_like(total, tk),
+        tp=np.full_like(total, tp),
+        weight_ports=part.weight_ports,
+        patch_writers=np.minimum(np.select([macs <= 3072, macs <= 6144], [1, 2], 4), tp),
+        image_pixels=np.where(macs <= 4096, 1, 2),
+        table_depth=np.full_like(total, 512),
+        am_depth=np.zeros((len(total), len(RINGS)), np.int64),
+        cost=Resources(0, 0, 0, 0),
+    )
+    found = _placed(found, each, most)
+    return found if len(found) else None
+
+
+def _needed(rules: Rules) -> list[list[Kind]]:
+    """Of each of these some rows must be there."""
+    return [[kind for kind in rules.kinds if kind.scheme == scheme] for scheme in rules.schemes]
+
+
+def _row_cost(kind: Kind, tk: int, tp: int, rules: Rules) -> Resources:
+    """What a row of an array costs."""
+    two = arrays(
+        Geometry((Array(kind.scheme, kind.resource, 2, kind.products),), tk, tp, rules.act_bits, rules.acc_bits)
+    )
+    return Resources(two.lut / 2, two.ff / 2, two.dsp / 2, 0)
+
+
+def _most_rows(cost: Resources, most: Resources) -> int:
+    return int(min([MOST_ROWS, *(getattr(most, n) / getattr(cost, n) for n in ("lut", "dsp") if getattr(cost, n))]))
+
+
+def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Space:
+    """Those that fit, with what they cost and the activation memory that each ring leaves room for."""
+    config = EngineConfig(Geometry((Array("fix4", Resource.DSP, 2),), 8, 4))  # for what every design has alike
+    sizes = Sizes(
+        tp=found.tp,
+        tk=found.tk,
+        rows=found.all_rows,
+        acc_bits=found.rules.acc_bits,
+        step_bits=found.tk * np.asarray(sum(n * scheme_named(s).bits for s, n in found.schemes().items())),
+        am_depth=np.full_like(found.tk, DEPTHS[0]),
+        ring_depth=RINGS[0],
+        table_depth=found.table_depth,
+        weight_ports=found.weight_ports,
+        patch_writers=found.patch_writers,
+        image_pixels=found.image_pixels,
+        image_bytes=config.image_bytes,
+        kernels=len(config.image_kernels),
+    )
+    own = {name: sum(n * getattr(each[kind], name) for kind, n in found.rows.items()) for name in ("lut", "ff", "dsp")}
+    cost = around(sizes) + Resources(own["lut"], own["ff"], own["dsp"], 0)
+    fits = (cost.lut <= most.lut) & (cost.ff <= most.ff) & (cost.dsp <= most.dsp) & (cost.bram36 <= most.bram36)
+    depths = np.zeros_like(found.am_depth)
+    for place, ring in enumerate(RINGS):
+        for depth in DEPTHS:
+            needs = block_rams(replace(sizes, ring_depth=ring, am_depth=np.full_like(found.tk, depth)))
+            depths[needs <= most.bram36, place] = depth
+    return replace(found, cost=cost, am_depth=depths).take(np.flatnonzero(fits))
