@@ -1,6 +1,6 @@
 """From an integer program to the engine's descriptors, weight image and memory map.
 
-    network     layers and tensors                               network.py
+    network     layers and tensors                               ilmpq/network.py
     layouts     where pixels lie, positions per tile             layout.py, layouts.py
     placement   bands of rows where a tensor is large, and       schedule.py, memory.py, planning.py
                 where tensors lie while they are needed
@@ -13,19 +13,19 @@ Whatever the engine cannot run is refused, by name.
 from __future__ import annotations
 
 from ilmpq.design import EngineConfig
+from ilmpq.network import Transfer, network_of
 from ilmpq.program import Program
 
 from .descriptor import header
 from .image import EngineImage, Pixels, Stored
 from .layouts import Layouts
-from .network import Transfer, network_of
 from .operations import Operations
 from .planning import Placement
 
 
 def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
     """The image of a program for an engine; `keep_all` also stores every tensor in scratch, for comparisons."""
-    network = network_of(program, config.verify().geometry.tk)
+    network = network_of(program.graph, program.formats, config.verify().geometry.tk)
     layouts = Layouts(program, config, network)
     placement = Placement(network, layouts, config)
     operations = Operations(program, layouts, placement)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit, ModelError
 from ilmpq.graph import Op
+from ilmpq.network import Layer, Network, Tensor
 from ilmpq.program import Program
+from ilmpq.schedule import Band, views
 from ilmpq.storage import WIDE
 
 from .descriptor import Mode
 from .layout import Access, Layout, layouts, positions_per_tile
-from .network import Layer, Network, Tensor
-from .schedule import Band, views
 from .tiles import tile_count
 
 PAIR_BITS = 4
