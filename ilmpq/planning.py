@@ -16,7 +16,7 @@ import numpy as np
 from .errors import DoesNotFit
 from .memory import Numbering, Plan, group_words, in_place, place, replaceable, spans
 from .network import Layer, Network, Region, Step, Tensor, Transfer, View
-from .schedule import Band, Schedule, Stuck
+from .schedule import Band, Schedule
 
 SPREADS = (32, 16, 8, 4, 2, 1)  # rows of a cluster's smallest output that are tried for the height of its bands
 N = TypeVar("N", bound=Numbering)
@@ -49,9 +49,9 @@ class Planner(Generic[N]):
         spilled: set[str] = set()
         self._place_outside(spilled)
         while True:
-            plan, bands = self._try(rings, 1)
+            plan = self._try(rings, 1)
             if isinstance(plan, Plan):
-                return self._widened(rings) if rings else (plan, bands)
+                return self._widened(rings)
             candidates = [n for n in plan if n not in rings and not self.tensors[n].logits]
             if candidates:
                 rings.add(candidates[0])
@@ -72,9 +72,9 @@ class Planner(Generic[N]):
     def _widened(self, rings: set[str]) -> tuple[Plan, list[Band]]:
         """The highest bands that fit, where low ones do: fewer operations, and weights are fetched less often."""
         for spread in SPREADS:
-            plan, bands = self._try(rings, spread)
+            plan = self._try(rings, spread)
             if isinstance(plan, Plan):
-                return plan, bands
+                return plan, self._schedule.bands(self.rings, spread)
         raise AssertionError("bands of one row must fit again")
 
     def _place_outside(self, spilled: set[str]) -> None:
@@ -137,29 +137,25 @@ class Planner(Generic[N]):
         self.numberings[twin.name] = self.numberings[tensor.name]
         return twin
 
-    def _try(self, rings: set[str], spread: int) -> tuple[Plan | list[str], list[Band]]:
-        """A plan with these rings, or what does not fit, and the bands."""
+    def _try(self, rings: set[str], spread: int) -> Plan | list[str]:
+        """A plan with these rings, or what does not fit."""
         rows: dict[str, int] = {}
         for members in self._schedule.clusters(sorted(rings)):
             written = sorted({self.steps[i].target.tensor.name for i in members} & rings)
             if written:
                 smallest = min(self.steps[i].target.tensor.height for i in members)
                 rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
-        while True:
-            try:
-                bands = self._schedule.bands(rows, spread)
-                break
-            except Stuck as stuck:
-                for name in stuck.full:
-                    rows[name] += self._ring_unit(name)
-                if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
-                    raise DoesNotFit(f"{stuck.full[0]} cannot be computed in bands of rows") from None
+        while stuck := self._schedule.stuck(rows, spread):
+            for name in stuck:
+                rows[name] += self._ring_unit(name)
+            if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
+                raise DoesNotFit(f"{stuck[0]} cannot be computed in bands of rows")
         groups = self._schedule.clusters(rows)
         alive = spans(self._schedule.touched, groups)
         sizes = self._sizes(rows)
         shared = {a: b for a, b in in_place(self._candidates, groups, alive).items() if {a, b} <= sizes.keys()}
         self.rings = rows
-        return place(sizes, alive, shared, self.depth), bands
+        return place(sizes, alive, shared, self.depth)
 
     def _sizes(self, rings: Mapping[str, int]) -> dict[str, int]:
         """Memory words of every tensor; an unrolled image takes none."""

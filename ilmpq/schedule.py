@@ -25,13 +25,6 @@ class Band:
     last: int
 
 
-@dataclass(frozen=True)
-class Stuck(Exception):
-    """No layer can go on: these rings are full and their readers starve."""
-
-    full: tuple[str, ...]
-
-
 def views(layer: Step) -> list[View]:
     """What a layer touches."""
     return [v for v in (layer.source, layer.target, layer.residual) if v is not None]
@@ -106,22 +99,35 @@ class Schedule:
             end = max(end, last)
         return [*found, range(start, len(until))] if until else []
 
+    def stuck(self, rings: Mapping[str, int], spread: int) -> tuple[str, ...]:
+        """Rings that are full while their readers starve, of the first cluster that cannot go on; none if all can."""
+        for members in self.clusters(rings):
+            if not self._alone(members, rings) and self._interleaved(members, rings, spread) is None:
+                names, content = self._content(members)
+                written = {m.target for m in content}
+                return tuple(n for i, n in enumerate(names) if n in rings and i in written)
+        return ()
+
     def bands(self, rings: Mapping[str, int], spread: int) -> list[Band]:
         """All bands in order, of `spread` rows of each cluster's smallest output where that is possible."""
         found: list[Band] = []
         for members in self.clusters(rings):
             first = members.start
-            if len(members) == 1 and self.steps[first].target.tensor.name not in rings:
+            if self._alone(members, rings):
                 found.append(Band(first, 0, self.steps[first].target.tensor.height))
                 continue
-            names, content = self._content(members)
-            rows = tuple(rings.get(n, 0) for n in names)
-            bands = _interleaved(content, rows, spread)
-            if bands is None:
-                written = {m.target for m in content}
-                raise Stuck(tuple(n for i, n in enumerate(names) if n in rings and i in written))
+            bands = self._interleaved(members, rings, spread)
+            assert bands is not None, "rings of which none is stuck"
             found += [Band(first + i, begin, end) for i, begin, end in bands]
         return found
+
+    def _alone(self, members: range, rings: Mapping[str, int]) -> bool:
+        """Whether a step runs whole."""
+        return len(members) == 1 and self.steps[members[0]].target.tensor.name not in rings
+
+    def _interleaved(self, members: range, rings: Mapping[str, int], spread: int) -> _Bands | None:
+        names, content = self._content(members)
+        return _interleaved(content, tuple([rings.get(n, 0) for n in names]), spread)
 
     def _content(self, members: range) -> tuple[tuple[str, ...], tuple[_Member, ...]]:
         """A cluster without names, so that equal ones are scheduled once, and its tensors' names by number."""
@@ -142,28 +148,32 @@ class Schedule:
         return self._members[members]
 
 
+_Bands = tuple[tuple[int, int, int], ...]  # member, first and last row
+
+
 @lru_cache(maxsize=4096)
-def _interleaved(
-    members: tuple[_Member, ...], rings: tuple[int, ...], spread: int
-) -> tuple[tuple[int, int, int], ...] | None:
-    """The bands of a cluster: member, first and last row; None where no member can go on. `rings`: rows, 0: none."""
+def _interleaved(members: tuple[_Member, ...], rings: tuple[int, ...], spread: int) -> _Bands | None:
+    """The bands of a cluster; None where no member can go on. `rings`: rows of each tensor's, 0: none."""
     smallest = min(m.height for m in members)
     wanted = [max(1, spread * m.height // smallest) for m in members]
     progress = _Progress(members, rings)
+    open_ = list(reversed(range(len(members))))
     found = []
-    while open_ := [i for i in reversed(range(len(members))) if progress.done[i] < members[i].height]:
-        best, most, share = -1, 0, 0.0
+    while open_:
+        best, share = -1, 0.0
         for i in open_:
             rows = progress.possible(i)
             if rows >= min(wanted[i], members[i].height - progress.done[i]):
-                best, most = i, rows
+                best = i
                 break
             if rows / members[i].height > share:
-                best, most, share = i, rows, rows / members[i].height
+                best, share = i, rows / members[i].height
         if best < 0:
             return None
-        found.append((best, progress.done[best], progress.done[best] + most))
-        progress.done[best] += most
+        first, last = progress.advance(best)
+        found.append((best, first, last))
+        if last == members[best].height:
+            open_.remove(best)
     return tuple(found)
 
 
@@ -179,9 +189,25 @@ class _Progress:
             self.writers[member.target].append(i)
             for reading in member.reads:
                 self.readers[reading.tensor].append((i, reading))
+        self._known: dict[int, int] = {}  # what is possible, of members whom nothing has changed for
 
     def possible(self, i: int) -> int:
         """How many rows a member can compute now."""
+        if i not in self._known:
+            self._known[i] = self._possible(i)
+        return self._known[i]
+
+    def advance(self, i: int) -> tuple[int, int]:
+        """Compute all rows that are possible: the first and the last."""
+        first = self.done[i]
+        self.done[i] += self.possible(i)
+        others = [j for j, _ in self.readers[self.members[i].target]]
+        others += [j for reading in self.members[i].reads for j in self.writers[reading.tensor]]
+        for j in (i, *others):
+            self._known.pop(j, None)
+        return first, self.done[i]
+
+    def _possible(self, i: int) -> int:
         member, done = self.members[i], self.done[i]
         most = member.height - done
         for reading in member.reads:
