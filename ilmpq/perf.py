@@ -22,6 +22,9 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from .design import EngineConfig
+from .geometry import Resource
+
 Cycles = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -60,6 +63,23 @@ class Machine:
     table: int  # slots
     word_bytes: int  # of the activation memory
     latency: int  # of the arrays
+
+
+def machine_of(config: EngineConfig) -> Machine:
+    """What the model must know of an engine."""
+    g = config.geometry
+    cascade = max(n for n in range(1, min(g.tk, 32) + 1) if g.tk % n == 0)
+    dsp = any(a.resource is Resource.DSP for a in g.arrays)
+    return Machine(
+        macs_per_cycle=g.macs_per_cycle,
+        ports=config.weight_ports,
+        step_beats=config.step_words / config.weight_ports,
+        slot_beats=config.slot_beats,
+        ring=config.ring_depth,
+        table=config.table_depth,
+        word_bytes=config.word_bytes,
+        latency=6 + (cascade - 1) // 2 if dsp else 6,
+    )
 
 
 @dataclass(frozen=True)

@@ -164,8 +164,10 @@ class Planner(Generic[N]):
     def stride(self, tensor: Tensor) -> int:
         """Memory words from one group of a tensor to the next."""
         rows = self.rings.get(tensor.name, 0)
-        if rows:
-            return self._ring_words(tensor.name, rows)
+        return self._ring_words(tensor.name, rows) if rows else self.whole(tensor)
+
+    def whole(self, tensor: Tensor) -> int:
+        """Memory words of a group of a tensor that is whole, as it is outside."""
         return group_words(tensor, self.numberings[tensor.name], self.banks)
 
     def _ring_words(self, name: str, rows: int) -> int:
