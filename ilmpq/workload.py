@@ -200,9 +200,14 @@ def _groups_read(layer: Layer, tk: int, low: Counts, high: Counts) -> Counts:
     return np.asarray(end - begin + 1)
 
 
-def _slots(rows: Counts, keys: Counts) -> Counts:
-    """Slots of row tiles: two rows of one destination group share one, the last of some groups stand alone."""
-    return np.asarray(np.ceil(rows / 2 + keys / 4), np.int64)
+def _slots(rows: Counts, groups: Counts) -> Counts:
+    """Slots of row tiles whose rows go to so many groups: two rows of one group share one, an odd row stands alone.
+
+    Of a layer of one tile no group is divided; else half of the groups of a tile have an odd number of rows in it.
+    """
+    alone = groups / 4 * (1 - 1 / len(rows))
+    upto = np.ceil(np.cumsum(rows / 2 + alone) - 1e-9)
+    return np.maximum(np.diff(upto, prepend=0), -(-rows // 2)).astype(np.int64)
 
 
 def _check_ring(work: Work, config: EngineConfig) -> None:
