@@ -43,11 +43,12 @@ from .perf import (
     Memory,
     machine_of,
 )
-from .rowtiles import NO_TILES, Counts, tiles_needed
+from .rowtiles import NO_TILES, Counts, groups_read, stretches, tiles_needed
 from .schemes import scheme_named
 from .storage import WIDE
 from .workload import Shapes, windows_of
 
+MOST_TILES = 64  # for which the groups that each reads are counted
 LayerRows = Mapping[str, Counts]  # rows of each scheme in a layer, for every design
 
 
@@ -140,6 +141,9 @@ class _Bound:
         outputs = tensor.height * tensor.width
         of_positions = np.full(len(tiles), outputs) if tensor.logits else -(-outputs // self.designs.tp)
         total = np.maximum(tiles * steps, least)
+        if layer.node.groups > 1:
+            taps = layer.window.kernel[0] * layer.window.kernel[1]
+            total = np.maximum(total, taps * self._groups_of(layer, rows, tiles))
         slots = -(-sum(rows.values(), np.int64(0)) // 2)
         written = slots * (1 if layer.residual is None else 2)
         # A band's first tile may have its results beside those of another operation, if there is an image.
@@ -176,6 +180,21 @@ class _Bound:
             return words, 2 if lanes.act_bits < WIDE else 1, words
         groups = layer.source.group_range(lanes.tk)[1]
         return taps * (groups if layer.node.groups == 1 else 1), lanes.passes(layer), taps * groups
+
+    def _groups_of(self, layer: Layer, rows: LayerRows, tiles: Counts) -> Counts:
+        """Groups that a grouped convolution's row tiles read, all together; 0 where that is not known."""
+        channels, groups = len(layer.source.places), layer.node.groups
+        own = [np.minimum(np.broadcast_to(n, tiles.shape), tiles * self.designs.rows[s]) for s, n in rows.items()]
+        queue, room = np.stack(own), np.stack([self.designs.rows[s] for s in rows])
+        total = int(self.some.graph.shapes[layer.name][0])
+        known = (queue.sum(axis=0) == total) & (tiles <= MOST_TILES)
+        found = np.zeros(len(tiles), np.int64)
+        if known.any():
+            tile = np.arange(tiles[known].max())[:, None]
+            _, low, high = stretches(queue[:, None, known], room[:, None, known], total, tile)
+            each = groups_read(low, high, channels, groups, self.designs.tk[known])
+            found[known] = np.where(tile < tiles[known], each, 0).sum(axis=0)
+        return found
 
     def _of_kinds(self, values: Sequence[tuple[int, ...]]) -> Sequence[Counts]:
         """Numbers of each kind of lanes, for every design."""

@@ -29,7 +29,7 @@ from .lanes import Lanes
 from .network import Layer
 from .perf import Counts, Unit, Work
 from .ratio import Ratio
-from .rowtiles import NO_TILES, holds, tiles_needed
+from .rowtiles import NO_TILES, dealt, groups_read, holds, stretches, tiles_needed
 from .storage import WIDE
 from .windows import Windows
 
@@ -140,72 +140,36 @@ def _conv(
 ) -> Work:
     """A convolution's or linear layer's row tiles."""
     g = config.geometry
-    full, low, high = _dealt(config, rows, tiles)
+    arrays = [(a.scheme, a.rows) for a in g.arrays]
+    queue, room = np.array(dealt(rows, arrays, tiles))[:, None], np.array([n for _, n in arrays])[:, None]
+    count, low, high = stretches(queue, room, sum(rows.values()), np.arange(tiles))
     targets = layer.target.group_range(g.tk)[1]
     if windows is not None:
         steps = np.full(tiles, windows.patch_words)
         passes = 2 if g.act_bits < WIDE else 1
     else:
         taps = layer.window.kernel[0] * layer.window.kernel[1]
-        steps = taps * _groups_read(layer, g.tk, low, high)
+        dense = np.full(tiles, layer.source.group_range(g.tk)[1])
+        channels, groups = len(layer.source.places), layer.node.groups
+        steps = taps * (dense if groups == 1 else groups_read(low, high, channels, groups, g.tk))
         passes = lanes.passes(layer)
     return Work(
         layer.name,
         Unit.CONV,
         steps=steps * passes,
-        slots=_slots(full, np.minimum((high - low) * targets + 1, targets)),
+        slots=_slots(count, np.minimum((high - low) * targets + 1, targets)),
         slot_cycles=1 if layer.residual is None else 2,
         passes=passes,
         together=windows is not None,
     )
 
 
-def _dealt(config: EngineConfig, rows: SchemeRows, tiles: int) -> tuple[Counts, Counts, Counts]:
-    """For every row tile, how many rows it has, and the first and the last of them as parts of the layer.
-
-    Every array takes its rows in their order, so a tile has those of about one stretch of the layer; how far chance
-    moves the ends of an array's rows is a standard deviation of what stands so far along in a sample.
-    """
-    total = sum(rows.values())
-    left = dict(rows)
-    own: list[int] = []
-    for array in config.geometry.arrays:
-        own.append(min(left.get(array.scheme, 0), tiles * array.rows))
-        left[array.scheme] = left.get(array.scheme, 0) - own[-1]
-    for scheme, count in left.items():
-        for j, array in enumerate(config.geometry.arrays):
-            if count and holds(array.scheme, scheme):
-                moved = min(count, tiles * array.rows - own[j])
-                own[j], count = own[j] + moved, count - moved
-    queue = np.array(own)[:, None]
-    room = np.array([a.rows for a in config.geometry.arrays])[:, None]
-    tile = np.arange(tiles)
-    count = np.clip(queue - tile * room, 0, room)
-    ends = np.minimum(np.stack([tile * room, (tile + 1) * room]), queue) / np.maximum(queue, 1)
-    moved = np.sqrt(ends * (1 - ends) / (queue + 2) * (1 - queue / total))
-    low = np.where(count > 0, np.maximum(ends[0] - moved[0], 0), 1).min(axis=0)
-    high = np.where(count > 0, np.minimum(ends[1] + moved[1], 1), 0).max(axis=0)
-    return count.sum(axis=0), low, np.maximum(high, low)
-
-
-def _groups_read(layer: Layer, tk: int, low: Counts, high: Counts) -> Counts:
-    """Groups of source channels in which the rows of each tile have weights."""
-    if layer.node.groups == 1:
-        return np.full(len(low), layer.source.group_range(tk)[1])
-    places = np.sort(layer.source.places)
-    each = len(places) // layer.node.groups
-    first = (low * layer.node.groups).astype(int)
-    last = np.maximum(np.ceil(high * layer.node.groups).astype(int), first + 1)
-    begin, end = places[first * each] // tk, places[np.minimum(last, layer.node.groups) * each - 1] // tk
-    return np.asarray(end - begin + 1)
-
-
 def _slots(rows: Counts, groups: Counts) -> Counts:
     """Slots of row tiles whose rows go to so many groups: two rows of one group share one, an odd row stands alone.
 
-    Of a layer of one tile no group is divided; else half of the groups of a tile have an odd number of rows in it.
+    How many do was measured; of a layer of one tile none does, because no group is divided.
     """
-    alone = groups / 4 * (1 - 1 / len(rows))
+    alone = 3 / 8 * groups * (1 - 1 / len(rows))
     upto = np.ceil(np.cumsum(rows / 2 + alone) - 1e-9)
     return np.maximum(np.diff(upto, prepend=0), -(-rows // 2)).astype(np.int64)
 
