@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -72,7 +73,8 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     """
     g = config.geometry
     lanes = shapes.on(g.tk, g.act_bits)
-    tiles = {name: _tiles(name, config, rows[name]) for name in shapes.rows}
+    room = {scheme.name: n for scheme, n in g.schemes().items()}
+    tiles = {name: _tiles(name, room, rows[name]) for name in shapes.rows}
     unrolled = lanes.unrollable(config)
     if unrolled is not None and tiles[unrolled.name] > _most_outer(unrolled, config):
         unrolled = None
@@ -110,14 +112,18 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     return found
 
 
-def _tiles(name: str, config: EngineConfig, rows: SchemeRows) -> int:
+def _tiles(name: str, room: SchemeRows, rows: SchemeRows) -> int:
     """Row tiles of a layer."""
-    room = {scheme.name: n for scheme, n in config.geometry.schemes().items()}
-    tiles = int(tiles_needed(rows, room))
+    tiles = _needed(tuple(rows.items()), tuple(room.items()))
     if tiles == NO_TILES:
         nowhere = next(s for s, n in rows.items() if n and not any(holds(a, s) for a in room))
         raise ModelError(f"{name} has rows of {nowhere}, which no array of the geometry computes")
     return tiles
+
+
+@lru_cache(maxsize=4096)
+def _needed(rows: tuple[tuple[str, int], ...], room: tuple[tuple[str, int], ...]) -> int:
+    return int(tiles_needed(dict(rows), dict(room)))
 
 
 def windows_of(layer: Layer, tk: int) -> Windows:
