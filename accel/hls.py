@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ilmpq.device import hardware_folder
 from ilmpq.errors import ToolMissing
-from ilmpq.geometry import MOST_BITS_OF_FOUR
+from ilmpq.geometry import KINDS, Array, Resource
 
 from .library import CACHE, Words, cached, call, pack_fields, pointer, unpack_fields, words
 
@@ -36,7 +36,7 @@ COMPILE = ("g++", "-std=c++14", "-O1", "-fPIC", "-shared", "-w")
 
 
 class Lane(StrEnum):
-    """The kinds of lanes, named as the modules `<lane>_array` of hw/rtl, in the order of their numbers in `mac_kinds.sv`."""
+    """The lanes, named as the modules `<lane>_array` of hw/rtl, in the order of the first kinds in `mac_kinds.sv`."""
 
     POT4 = "pot4"
     FIXED4_DSP = "fixed4_dsp"
@@ -65,29 +65,39 @@ _TYPES = {
 }
 
 
+# `Pairing` in lanes.hpp, by the rows and positions that share a DSP.
+_PAIRINGS = {(2, 2): "FOUR", (2, 1): "ROW_PAIR", (1, 2): "POSITION_PAIR", (1, 1): "SINGLE"}
+
+
 @dataclass(frozen=True)
 class Part:
-    """One of the arrays side by side: its lane and rows; products per DSP where the lane leaves a choice."""
+    """One of the arrays side by side: its lane and rows; most products per DSP, 0 as many as fit."""
 
     lane: Lane | str
     rows: int
-    products: int | None = None
+    products: int = 0
     # only in tests that must fail: products too many in a packed sum, bits too few in a field
     unsafe_products: int = 0
     unsafe_bits: int = 0
 
+    @classmethod
+    def of(cls, array: Array) -> Part:
+        """A geometry's array."""
+        return cls(list(Lane)[KINDS.index((array.scheme, array.resource, 0))], array.rows, array.products)
+
+    @property
+    def array(self) -> Array:
+        """As a geometry has it."""
+        scheme, resource, _ = KINDS[list(Lane).index(Lane(self.lane))]
+        return Array(scheme, resource, self.rows, self.products)
+
     def lane_type(self, tp: int, act_bits: int) -> str:
         """The lane in C++: what the DSPs pair is what the array of hw/rtl with these parameters pairs."""
-        lane = Lane(self.lane)
-        name = f"ilmpq::{_TYPES[lane][0]}<{act_bits}"
-        if lane is Lane.FIXED4_DSP:
-            even = self.rows % 2 == 0 and tp % 2 == 0
-            products = self.products or (4 if even and act_bits <= MOST_BITS_OF_FOUR else 2)
-            pairing = "FOUR" if products == 4 else "POSITION_PAIR" if self.rows % 2 else "ROW_PAIR"
-        elif lane is Lane.FIXED8_DSP:
-            pairing = "ROW_PAIR" if tp % 2 else "POSITION_PAIR"
-        else:
+        array = self.array
+        name = f"ilmpq::{_TYPES[Lane(self.lane)][0]}<{act_bits}"
+        if array.resource is Resource.LUT:
             return f"{name}>"
+        pairing = _PAIRINGS[array.packing(tp, act_bits)]
         return f"{name}, ilmpq::{pairing}, {self.unsafe_products}, {self.unsafe_bits}>"
 
 
@@ -254,7 +264,7 @@ def library(driver: str, compile_flags: Sequence[str] = COMPILE[1:]) -> Path:
     command = ("g++", *compile_flags)
     version = subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout
     digest = hashlib.sha256(f"{version}{command}{driver}".encode())
-    for source in (*_included(driver), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
+    for source in (*included(driver), headers() / "ap_int_base.h", headers() / "etc" / "ap_private.h"):
         digest.update(source.read_bytes())
 
     def build(folder: Path) -> Path:
@@ -266,7 +276,7 @@ def library(driver: str, compile_flags: Sequence[str] = COMPILE[1:]) -> Path:
     return cached(CACHE / "hls" / f"{digest.hexdigest()[:24]}.so", build)
 
 
-def _included(driver: str) -> list[Path]:
+def included(driver: str) -> list[Path]:
     """Our own files that a driver includes, and those that they include."""
     found: dict[str, Path] = {}
     texts = [driver]

@@ -25,6 +25,7 @@ from .files import write_atomically
 
 Arrays = Mapping[str, NDArray[Any]]
 _KEY = "ilmpq"
+MEND = "copy it again, or run again what wrote it"
 _ENTRY = re.compile(r"([0-9a-f]{64}) (.*)", re.DOTALL)
 _KINDS = {"i": "I", "u": "U", "f": "F"}  # numpy's letters, and those that safetensors puts before the bits
 # What parsing something else, or something damaged, raises.
@@ -51,9 +52,11 @@ def read_container(path: Path, kind: str, version: int) -> tuple[dict[str, Any],
         arrays = dict(parse(data))
         whole = checksum == _checksum(text, arrays)
     except _DAMAGE:
-        raise ModelError(f"{path} is not a whole ILMPQ file: it is damaged, cut off, or something else") from None
+        raise ModelError(
+            f"{path} is not a whole ILMPQ file: it is damaged, cut off, or something else; {MEND}"
+        ) from None
     if not whole:
-        raise ModelError(f"{path} is damaged: its checksum does not match")
+        raise ModelError(f"{path} is damaged: its checksum does not match; {MEND}")
     try:
         header = strict.mapping(parse_json(text), "the header")
         found, newest = strict.text(header["kind"], "kind"), strict.whole(header["version"], "version")

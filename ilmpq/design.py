@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from . import strict
 from .errors import UsageError
 from .geometry import Geometry
 from .schemes import BY_NAME
@@ -13,6 +16,16 @@ from .schemes import BY_NAME
 PORT_BITS = 64
 SLOT_WORDS = 3  # 64-bit words of a slot of the slot table
 MOST_WEIGHT_PORTS = 4
+SIZES = (
+    "am_depth",
+    "ring_depth",
+    "table_depth",
+    "weight_ports",
+    "image_bytes",
+    "patch_writers",
+    "line_width",
+    "image_pixels",
+)
 
 
 @dataclass(frozen=True)
@@ -65,18 +78,34 @@ class EngineConfig:
     @property
     def geometry_id(self) -> int:
         """What an image and its engine must have in common."""
-        parameters = self.geometry.to_dict() | {
-            "am_depth": self.am_depth,
-            "ring_depth": self.ring_depth,
-            "table_depth": self.table_depth,
-            "weight_ports": self.weight_ports,
-            "image_kernels": self.image_kernels,
-            "image_bytes": self.image_bytes,
-            "patch_writers": self.patch_writers,
-            "line_width": self.line_width,
-            "image_pixels": self.image_pixels,
-        }
-        return zlib.crc32(json.dumps(parameters, sort_keys=True, separators=(",", ":")).encode())
+        return zlib.crc32(json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":")).encode())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it: the geometry's entries, and the sizes.
+
+        >>> config = EngineConfig(Geometry.parse("fix4@dsp:8", tk=16, tp=4))
+        >>> EngineConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+        True
+        """
+        sizes = {name: getattr(self, name) for name in SIZES}
+        return self.geometry.to_dict() | sizes | {"image_kernels": [list(pair) for pair in self.image_kernels]}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> EngineConfig:
+        """The inverse of `to_dict`; what is no engine is a `UsageError`."""
+        try:
+            geometry = {key: value for key, value in data.items() if key not in (*SIZES, "image_kernels")}
+            found = strict.record(
+                {k: v for k, v in data.items() if k not in geometry}, "an engine", {*SIZES, "image_kernels"}
+            )
+            sizes = {name: strict.whole(found[name], name) for name in SIZES}
+            kernels = [
+                strict.items(pair, "an image kernel") for pair in strict.items(found["image_kernels"], "image kernels")
+            ]
+            pairs = tuple((strict.whole(h, "a height"), strict.whole(c, "channels")) for h, c in kernels)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise UsageError(f"an engine cannot be read: {error}") from None
+        return EngineConfig(Geometry.from_dict(geometry), image_kernels=pairs, **sizes).verify()
 
     def verify(self) -> EngineConfig:
         """Check every rule; `UsageError` says which is broken."""

@@ -111,14 +111,7 @@ def lane_cost(array: Array, geometry: Geometry) -> LaneCost:
     Accumulators of other widths than those measured cost at most what the next wider one does.
     """
     module = MODULES[array.scheme, array.resource]
-    rows, positions = _packing(array, geometry)
-    wanted = {
-        "array": module,
-        "lanes": geometry.tk,
-        "act_bits": geometry.act_bits,
-        "rows": rows,
-        "positions": positions,
-    }
+    wanted = {"array": module, "lanes": geometry.tk, "act_bits": geometry.act_bits, **_measured_as(array, geometry)}
     found = [r for r in measured().values() if all(r.get(key) == value for key, value in wanted.items())]
     for result in sorted(found, key=lambda r: int(r["acc_bits"])):
         if result["acc_bits"] >= geometry.acc_bits:
@@ -129,13 +122,16 @@ def lane_cost(array: Array, geometry: Geometry) -> LaneCost:
     )
 
 
-def _packing(array: Array, geometry: Geometry) -> tuple[int, int]:
-    """The rows and positions with which an array that packs its DSPs in the same way was measured."""
+def _measured_as(array: Array, geometry: Geometry) -> dict[str, int]:
+    """Rows, positions and products per DSP with which an array that packs its DSPs in the same way was measured."""
     if array.resource is Resource.LUT:
-        return 1, 1
-    even_rows, even_positions = array.rows % 2 == 0, geometry.tp % 2 == 0
-    if array.scheme == "fix8":
-        return (2, 2) if even_positions else (2, 1)
-    if even_rows and geometry.act_bits > MOST_BITS_OF_FOUR:  # two rows, whatever the positions
-        return 2, 2
-    return (2 if even_rows else 1), (2 if even_positions else 1)
+        return {"rows": 1, "positions": 1}
+    rows, positions = array.packing(geometry.tp, geometry.act_bits)
+    products = rows * positions
+    if products == 1:
+        rows, positions = 2, 2
+    elif array.scheme == "fix8":
+        rows = 2
+    elif rows == 2 and (geometry.tp % 2 == 0 or geometry.act_bits > MOST_BITS_OF_FOUR):
+        positions = 2
+    return {"rows": rows, "positions": positions, "products": products}

@@ -31,7 +31,7 @@ class AccuracyMissed(IlmpqError):
 
 
 class DoesNotFit(IlmpqError):
-    """A network or a design is larger than the engine or the device it is meant for."""
+    """A network or a design that the engine or the device it is meant for does not hold; another one may."""
 
     exit_code = 5
 

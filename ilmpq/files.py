@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,20 @@ def path_kind(path: Path) -> PathKind:
     if stat.S_ISDIR(mode):
         return PathKind.FOLDER
     return PathKind.FILE if stat.S_ISREG(mode) else PathKind.OTHER
+
+
+def require_own(folder: Path, is_ours: Callable[[Path], bool]) -> None:
+    """That nothing of somebody else's is written over: the folder is absent, empty or ours, or a `UsageError`."""
+    kind = path_kind(folder)
+    if kind in (PathKind.FILE, PathKind.OTHER):
+        raise UsageError(f"{folder} is a file: choose a folder with --out")
+    if kind is PathKind.FOLDER:
+        try:
+            free = not any(folder.iterdir()) or is_ours(folder)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be read: {error.strerror}; choose another place with --out") from None
+        if not free:
+            raise UsageError(f"{folder} holds other files: choose a new folder with --out")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

@@ -10,20 +10,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .design import EngineConfig
-from .errors import ModelError
+from .errors import DoesNotFit
 from .graph import Graph, Op
+from .layout import Access, Layout, Tiling
 from .lower import pool_counts
 from .network import Layer, Tensor, Transfer, network_of
 from .perf import Unit
 from .planning import Planner
-from .positions import Access, RowNumbers, Tiling, numbering, tiling
+from .positions import layout as layout_of
+from .positions import tiling
 from .schedule import Band, rows_read, views
 from .storage import formats, layer_bits
 from .waits import Queue, Touch, Waits
 
 PAIR_BITS = 4
 MOST_WINDOW_WORDS, MOST_STRIDE = 31, 15
-ROW_ENDS = False  # whether the compiler makes tiles of positions that end with rows
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Operation:
 class Numbered:
     """Where pixels lie, and the tiles of positions of every layer."""
 
-    tensors: dict[str, RowNumbers] = field(default_factory=dict)
+    tensors: dict[str, Layout] = field(default_factory=dict)
     tilings: dict[str, Tiling] = field(default_factory=dict)
 
 
@@ -68,8 +69,9 @@ class Lanes:
         if self.bits[layer.name] < source.bits:
             return 1
         if source.bits > 2 * self.act_bits:
-            raise ModelError(
-                f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {self.act_bits} bits"
+            raise DoesNotFit(
+                f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {self.act_bits} bits: "
+                f"use a geometry with act_bits {-(-source.bits // 2)} or more"
             )
         return 2 if source.bits > self.act_bits else 1
 
@@ -116,16 +118,16 @@ class Lanes:
         found = Numbered()
         apart = set(self._averaged)  # tensors whose positions are written one by one, in whole bytes
 
-        def number(tensor: Tensor) -> RowNumbers:
+        def number(tensor: Tensor) -> Layout:
             height, width = tensor.height, tensor.width
             if tensor.logits:
-                return RowNumbers(height, width, width)
+                return Layout(height, width, width)
             every = [a for layer in self.network.layers for a in self._accesses(layer, tensor, unrolled)]
             pair = tensor.bits <= PAIR_BITS == self.act_bits and tensor.name not in apart
-            best = numbering(height, width, pair, tuple(every), banks, tp, ROW_ENDS)
+            best = layout_of(height, width, pair, tuple(every), banks, tp)
             if best is None:
                 apart.add(tensor.name)
-                best = numbering(height, width, False, tuple(every), banks, tp, ROW_ENDS)
+                best = layout_of(height, width, False, tuple(every), banks, tp)
             assert best is not None
             return best
 
@@ -134,7 +136,7 @@ class Lanes:
                 return Tiling(1)
             touched = {v.tensor.name: v.tensor for v in views(layer)}
             every = [(found.tensors[n], a) for n, t in touched.items() for a in self._accesses(layer, t, unrolled)]
-            return tiling(every, banks, tp, ROW_ENDS)
+            return tiling(every, banks, tp)
 
         for tensor in (self.network.input, *(layer.target.tensor for layer in self.network.layers)):
             if tensor.name not in found.tensors:
@@ -210,7 +212,7 @@ class _Operations:
             self.found.append(Operation(step.name, unit, waits, bytes=tensor.groups * count * self.word_bytes))
             at += count
 
-    def numbered_of(self, tensor: Tensor) -> RowNumbers:
+    def numbered_of(self, tensor: Tensor) -> Layout:
         return self.planner.numberings[tensor.name]
 
     def _compute(self, layer: Layer, band: Band) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .errors import ModelError
 from .graph import Graph, Node, Op
 from .node import Window
-from .storage import WIDE, TensorFormat, groups
+from .storage import TensorFormat, groups
 
 Places = NDArray[np.int64]
 
@@ -108,11 +108,12 @@ def network_of(graph: Graph, formats: Mapping[str, TensorFormat], tk: int) -> Ne
     """Layers and tensors, from the formats of storage groups; `ModelError` names what the engine does not run."""
     builder = _Builder(graph, formats, tk)
     layers = tuple(builder.layer(n) for n in graph.nodes if n.weighted or n.op in (Op.MAX_POOL, Op.AVG_POOL))
-    if not layers:
-        raise ModelError("a network must compute something to run on the engine")
     output = builder.view(graph.output.name)
     if output.stride != (1, 1) or (output.places < 0).any():
-        raise ModelError(f"{graph.output.name} must be computed, not taken from a tensor, to be an output")
+        raise ModelError(
+            f"{graph.output.name} must be computed by a layer to be the engine's output, not be taken out of a tensor: "
+            "let a 1×1 convolution follow it, or end the network before it and take its part on the host"
+        )
     return Network(layers, builder.views, builder.view(graph.input.name).tensor, output)
 
 
@@ -141,15 +142,19 @@ class _Builder:
         source, target = self.view(node.inputs[0]), self.view(node.name)
         window = node.window or Window((1, 1))
         if source.tensor.logits:
-            raise ModelError(f"{node.name} must not read logits")
+            raise ModelError(
+                f"{node.name} must not pool the network's results, 32-bit sums, on the engine: "
+                "end the network before it and pool on the host, or let a convolution or linear layer follow it"
+            )
         if source.flat:
-            if node.op is not Op.LINEAR:
-                raise ModelError(f"{node.name} must be linear to read a flattened tensor on the engine")
             s = source.stride
             window = Window((-(-source.tensor.height // s[0]), -(-source.tensor.width // s[1])))
         residual = None if node.skip is None else self.view(node.skip)
-        if residual is not None and (residual.tensor.logits or residual.tensor.bits != WIDE):
-            raise ModelError(f"{node.name} must add a stored 8-bit tensor, not {node.skip}, to run on the engine")
+        if residual is not None and residual.flat and (residual.tensor.height, residual.tensor.width) != (1, 1):
+            raise ModelError(
+                f"{node.name} must not add {node.skip}, whose pixels are flattened, on the engine: "
+                "let a linear layer write what it adds"
+            )
         return Layer(node, source, target, _spread(window, source.stride), residual)
 
     def _subsampled(self, node: Node) -> View:
@@ -163,7 +168,10 @@ class _Builder:
         """A tensor of its own, or a share of a concatenation's."""
         joined = [r for r in self.graph.readers(node.name) if r.op is Op.CONCAT]
         if len(joined) > 1 or any(r.inputs.count(node.name) > 1 for r in joined):
-            raise ModelError(f"{node.name} must be concatenated once to run on the engine")
+            raise ModelError(
+                f"{node.name} must be concatenated once to run on the engine: "
+                "let a 1×1 convolution write a copy for each further time"
+            )
         if joined:
             self._concatenate(joined[0])
             return
@@ -182,9 +190,15 @@ class _Builder:
         """One tensor for all members, each from a group of its own on."""
         members = [self.graph[name] for name in concat.inputs]
         if any(r.op is Op.CONCAT for r in self.graph.readers(concat.name)):
-            raise ModelError(f"{concat.name} must not be concatenated again to run on the engine")
-        if any(m.op in (Op.INPUT, Op.FLATTEN, Op.SUBSAMPLE, Op.CONCAT) for m in members):
-            raise ModelError(f"{concat.name} must join what layers compute to run on the engine")
+            raise ModelError(
+                f"{concat.name} must not be concatenated again to run on the engine: join all members at once"
+            )
+        for member in members:
+            if member.op in (Op.INPUT, Op.FLATTEN, Op.SUBSAMPLE, Op.CONCAT):
+                raise ModelError(
+                    f"{concat.name} must join what layers compute to run on the engine, not {member.name}: "
+                    "let a 1×1 convolution follow that"
+                )
         every, groups = [], 0
         for member in members:
             own = self._own_places(member)

@@ -18,6 +18,7 @@ from .memory import Numbering, Plan, group_words, in_place, place, replaceable, 
 from .network import Layer, Network, Region, Step, Tensor, Transfer, View
 from .schedule import Band, Schedule
 
+MEMORY_MEND = "use an engine with a larger activation memory, or give a smaller --input-shape"
 SPREADS = (32, 16, 8, 4, 2, 1)  # rows of a cluster's smallest output that are tried for the height of its bands
 N = TypeVar("N", bound=Numbering)
 
@@ -63,7 +64,7 @@ class Planner(Generic[N]):
                 sizes = self._sizes(self.rings)
                 raise DoesNotFit(
                     f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
-                    f"{self.depth:,}, beside what must be there at the same time"
+                    f"{self.depth:,}, beside what must be there at the same time: {MEMORY_MEND}"
                 )
             spilled.add(worst)
             rings = set()
@@ -149,7 +150,10 @@ class Planner(Generic[N]):
             for name in stuck:
                 rows[name] += self._ring_unit(name)
             if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
-                raise DoesNotFit(f"{stuck[0]} cannot be computed in bands of rows")
+                raise DoesNotFit(
+                    f"{stuck[0]} is larger than the activation memory and cannot be computed in bands of rows: "
+                    f"{MEMORY_MEND}"
+                )
         groups = self._schedule.clusters(rows)
         alive = spans(self._schedule.touched, groups)
         sizes = self._sizes(rows)

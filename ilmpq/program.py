@@ -143,11 +143,6 @@ class Program:
         needed = formats(self.graph, {k: m.input_bits for k, m in self.matrices.items()})
         if {k: t.format for k, t in self.tensors.items()} != needed:
             raise InvariantError("tensors must be stored as the graph and its readers ask")
-        of = groups(self.graph)
-        read = {i for n in self.graph.nodes if n.name in self.arithmetic for i in n.inputs} | {self.graph.input.name}
-        for name in sorted(read):
-            if of[name] not in self.tensors:
-                raise ModelError(f"{name} must be stored, not be joined with the logits: it is computed with")
 
     def _verify_scales(self) -> None:
         for name, scale in {**{k: t.scale for k, t in self.tensors.items()}, "logits": self.logits_scale}.items():

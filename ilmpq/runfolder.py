@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from .container import read_container, write_container
 from .errors import IlmpqError, ModelError, UsageError
-from .files import PathKind, path_kind, write_json
+from .files import PathKind, path_kind, require_own, write_json
 from .graph import Graph
 from .graphfile import load_graph
 from .preprocess import Preprocess
@@ -50,11 +50,7 @@ class RunFolder:
 
         `inputs` are the user's files that the run reads: none of them may be one that it would replace.
         """
-        kind = path_kind(path)
-        if kind in (PathKind.FILE, PathKind.OTHER):
-            raise UsageError(f"{path} is a file: choose a folder with --out")
-        if kind is PathKind.FOLDER and not RunFolder(path)._free():
-            raise UsageError(f"{path} holds other files: choose a new folder with --out")
+        require_own(path, lambda folder: RunFolder(folder)._ours())
         for read in inputs:
             if read.resolve().parent == path.resolve() and read.name in _RESULTS:
                 raise UsageError(
@@ -108,13 +104,6 @@ class RunFolder:
     def resumable(self) -> bool:
         """Whether an interrupted run has left something to go on with."""
         return (self._partial / _STATE).exists()
-
-    def _free(self) -> bool:
-        """Whether the folder is empty or ours."""
-        try:
-            return not any(self.path.iterdir()) or self._ours()
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be read: {error.strerror}; choose another place with --out") from None
 
     def _ours(self) -> bool:
         """Whether nothing but a run of ours can have made the folder."""

@@ -12,9 +12,10 @@ A layer on A-bit arrays reads a wider tensor through a requantization by 2^-shif
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from .errors import ModelError
 from .graph import Graph, Node, Op
 
 WIDE = 8
@@ -72,11 +73,27 @@ def formats(graph: Graph, act_bits: Mapping[str, int]) -> dict[str, TensorFormat
         names = {n.name for n in members}
         readers = [n for n in graph.nodes if n.weighted and n.inputs[0] in names]
         if graph.output in members and not any(names & set(n.inputs) for n in graph.weighted):
-            continue  # nothing but the logits
+            _check_logits(graph, leader, names)
+            continue
         wide = leader == graph.input.name or not readers or any(n.skip in names for n in graph.nodes)
         bits = WIDE if wide else max(act_bits[n.name] for n in readers)
         result[leader] = TensorFormat(bits, signed[leader])
     return result
+
+
+def _check_logits(graph: Graph, leader: str, members: Collection[str]) -> None:
+    """That a group of nothing but logits, 32-bit results, is computed, and not computed with."""
+    for node in graph.nodes:
+        if node.op is Op.AVG_POOL and node.inputs[0] in members:
+            raise ModelError(
+                f"{node.name} must not average {node.inputs[0]}, which is a part of the output {graph.output.name}: "
+                "end the network before they are joined, or let a convolution or linear layer follow"
+            )
+    if leader == graph.input.name:
+        raise ModelError(
+            f"{graph.name} must compute something: no convolution, linear layer or average pool lies between its input "
+            f"and {graph.output.name}; add one"
+        )
 
 
 def _brings_negatives(node: Node, signed: Mapping[str, bool], of: Mapping[str, str]) -> bool:

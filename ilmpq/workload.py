@@ -24,7 +24,7 @@ from functools import lru_cache
 import numpy as np
 
 from .design import EngineConfig
-from .errors import DoesNotFit, ModelError
+from .errors import DoesNotFit
 from .graph import Graph
 from .lanes import Lanes
 from .network import Layer
@@ -69,7 +69,7 @@ def rows_in(shapes: Shapes, ratio: Ratio, others: Mapping[str, Ratio] | None = N
 def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRows]) -> list[Work]:
     """The operations of one frame. `rows`: for each weighted layer how many it has of each scheme.
 
-    `DoesNotFit` and `ModelError` say what the engine cannot run, as the compiler does.
+    `DoesNotFit` says what the engine cannot run, as the compiler does.
     """
     g = config.geometry
     lanes = shapes.on(g.tk, g.act_bits)
@@ -117,7 +117,10 @@ def _tiles(name: str, room: SchemeRows, rows: SchemeRows) -> int:
     tiles = _needed(tuple(rows.items()), tuple(room.items()))
     if tiles == NO_TILES:
         nowhere = next(s for s, n in rows.items() if n and not any(holds(a, s) for a in room))
-        raise ModelError(f"{name} has rows of {nowhere}, which no array of the geometry computes")
+        raise DoesNotFit(
+            f"{name} has rows of {nowhere}, which no array of the geometry computes: choose another ratio, or use a "
+            "geometry with such an array"
+        )
     return tiles
 
 
@@ -183,4 +186,7 @@ def _slots(rows: Counts, groups: Counts) -> Counts:
 def _check_ring(work: Work, config: EngineConfig) -> None:
     steps = int(work.weight_steps.sum() if work.together else work.weight_steps.max())
     if steps > config.ring_depth and (work.together or work.passes > 1 or work.tiles > 1):
-        raise DoesNotFit(f"{work.layer} has {steps} steps, more than the weight ring's {config.ring_depth}")
+        raise DoesNotFit(
+            f"{work.layer} has {steps} steps, more than the weight ring's {config.ring_depth}: "
+            "use an engine with a deeper weight ring"
+        )

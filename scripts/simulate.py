@@ -1,30 +1,39 @@
 """Whole networks on the simulated engines: are all integers right, how many cycles, and does the cycle model say so too.
 
-    python scripts/simulate.py                        # every case, then the table in docs/hardware.md
-    python scripts/simulate.py --only resnet18 --rtl  # some of them; the RTL too, whatever its size
+    python scripts/simulate.py                        # what is new or stale, then the table in docs/hardware.md
+    python scripts/simulate.py --only resnet18 --rtl  # some of the cases; the RTL too, whatever its size
+    python scripts/simulate.py --stale                # nothing is measured; exit code 1 if anything is stale
 
 Weights and images are random: cycles do not depend on them. The HLS engine's every tensor is compared with the integer
 executor's. The RTL runs with a memory of the device's bandwidth; its output is compared, its cycles are those measured.
+
+`hw/sim/networks.json` has a fingerprint of what the figures of model, HLS and RTL were measured with: the image that the
+compiler makes of the network, and the sources of what runs it. Figures without one, or with another, are stale.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from synthesise import ROOT, fingerprint_of, replace_part, write_record
 
 from accel.engine.compile import compile_program
+from accel.engine.hls_engine import driver_source
+from accel.engine.image import EngineImage
 from accel.engine.points import POINTS, Point
-from accel.engine.rtl_engine import RtlEngine, Timing
+from accel.engine.rtl_engine import DRIVER, RtlEngine, Timing, rtl_parameters, rtl_sources
 from accel.engine.simulate import hls_backend
 from accel.engine.work import layer_cycles, works_of
+from accel.hls import included
 from ilmpq import naive, zoo
 from ilmpq.backends import IntegerBackend
 from ilmpq.canonical import canonical
@@ -37,10 +46,8 @@ from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME
 from ilmpq.zoo_build import Builder
 
-ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "hw" / "sim" / "networks.json"
-PAGE = ROOT / "docs" / "hardware.md"
-MARKS = ("<!-- cycles -->", "<!-- /cycles -->")
+MODEL = (ROOT / "ilmpq" / "perf.py", ROOT / "accel" / "engine" / "work.py")  # the cycle model
 LATENCY = 40  # cycles of the simulated memory
 SHALLOW = 512  # steps in a ring that brings weights, but not the next layers'
 NARROW = 0.5  # of the bandwidth: a board with a memory of 16 bits, as the PYNQ-Z1
@@ -68,6 +75,10 @@ class Case:
     images: int = 1
     rtl: bool = False
 
+    @property
+    def key(self) -> str:
+        return f"{self.network}@{self.size} {self.point}"
+
 
 CASES = (
     Case("cifar_resnet20", 32, images=3, rtl=True),
@@ -83,38 +94,95 @@ CASES = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A case made ready to be measured."""
+
+    case: Case
+    point: Point
+    program: Program
+    image: EngineImage
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="only networks or points with this in the name")
     parser.add_argument("--rtl", action="store_true", help="simulate the RTL of every case chosen")
     parser.add_argument("--model-only", action="store_true", help="the model's cycles; what else is known stays")
+    parser.add_argument("--stale", action="store_true", help="say what would be measured; exit code 1 if anything")
     args = parser.parse_args()
     chosen = [c for c in CASES if args.only in f"{c.network} {c.point}"]
     if not chosen:
         parser.error(f"--only must be in the name of a network or point, not {args.only!r}")
-    known = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    known: dict[str, dict[str, Any]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    any_stale = False
     for case in chosen:
         started = time.monotonic()
-        result = measure(replace(case, rtl=(case.rtl or args.rtl) and not args.model_only), compare=not args.model_only)
-        key = f"{case.network}@{case.size} {case.point}"
-        known[key] = (known.get(key, {}) if args.model_only else {}) | result
-        print(f"{key}: {summary(known[key])} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
-        RECORD.write_text(json.dumps({k: known[k] for k in _order(known)}, indent=1) + "\n")
-    write_page([known[k] for k in _order(known)])
+        subject, row = subject_of(case), known.get(case.key, {})
+        now = fingerprints(subject)  # before: sources may be edited meanwhile
+        wanted = ["model"] if args.model_only else ["model", "hls"]
+        if not args.model_only and (case.rtl or args.rtl or "cycles_rtl" in row):
+            wanted.append("rtl")
+        stale = stale_parts(row, now, wanted)
+        any_stale |= bool(stale)
+        state = f"stale: {', '.join(stale)}" if stale else "up to date"
+        print(f"{case.key}: {state}", file=sys.stderr, flush=True)
+        if args.stale or not stale:
+            continue
+        for part in stale:
+            row = row | MEASURE[part](subject)
+        # Last in the row, and of the other parts as they were.
+        row["fingerprints"] = row.pop("fingerprints", {}) | {part: now[part] for part in stale}
+        known[case.key] = row
+        print(f"{case.key}: {summary(row)} ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True)
+        write_record(RECORD, in_order(known))
+    if args.stale:
+        return int(any_stale)
+    replace_part("cycles", table(list(in_order(known).values())))
     return 0
 
 
-def measure(case: Case, compare: bool) -> dict[str, Any]:
-    """What is to be known of a case; raises where integers differ."""
+def subject_of(case: Case) -> Subject:
+    """Program and image; the largest network takes a minute."""
     point = next(p for p in POINTS if p.name == case.point)
     program = program_of(graph_of(case.network, case.size), point)
-    image = compile_program(program, point.config)
+    return Subject(case, point, program, compile_program(program, point.config))
+
+
+def fingerprints(subject: Subject) -> dict[str, str]:
+    """Of what each part's figures are measured with; the RTL's worst layer is one beside the model."""
+    config, driver = subject.point.config, driver_source(subject.point.config)
+    content = hashlib.sha256(np.array(subject.image.words, "<u4").tobytes())
+    for part in subject.image.weights:
+        content.update(part.tobytes())
+    image = content.hexdigest()
+    model = fingerprint_of(image, repr((PARTS[subject.point.device], LATENCY, SHALLOW, NARROW)), *texts(MODEL))
+    return {
+        "model": model,
+        "hls": fingerprint_of(image, str(subject.case.images), driver, *texts(included(driver))),
+        "rtl": fingerprint_of(model, repr(rtl_parameters(config)), *texts([*rtl_sources(), *DRIVER])),
+    }
+
+
+def texts(files: Iterable[Path]) -> list[str]:
+    return [file.read_text() for file in files]
+
+
+def stale_parts(row: Mapping[str, Any], now: Mapping[str, str], wanted: Sequence[str]) -> list[str]:
+    """The parts whose figures in a row were not measured with what there is now."""
+    before = row.get("fingerprints", {})
+    return [part for part in wanted if before.get(part) != now[part]]
+
+
+def measure_model(subject: Subject) -> dict[str, Any]:
+    """What the cycle model and the image say."""
+    point, program, image = subject.point, subject.program, subject.image
     macs = {node.name: program.graph.macs(node) for node in program.graph.weighted}
     works, machine = works_of(image, macs), machine_of(point.config)
     wide = PARTS[point.device].memory_bytes_per_cycle
     whole, narrow = (frame(works, machine, Memory(wide * share, LATENCY)) for share in (1.0, NARROW))
     found: dict[str, Any] = {
-        **{k: v for k, v in asdict(case).items() if k not in ("images", "rtl")},
+        **{k: v for k, v in asdict(subject.case).items() if k not in ("images", "rtl")},
         "mac_per_cycle": machine.macs_per_cycle,
         "clock_mhz": PARTS[point.device].assumed_clock_mhz,
         "macs": sum(macs.values()),
@@ -127,12 +195,25 @@ def measure(case: Case, compare: bool) -> dict[str, Any]:
     if machine.ring > SHALLOW:
         shallow = frame(works, replace(machine, ring=SHALLOW), Memory(wide, LATENCY))
         found["cycles_shallow_ring"] = round(shallow.cycles)
-    if compare:
-        found["images_equal"] = compare_hls(program, point, case.images)
-    if case.rtl:
-        cycles, worst = rtl_cycles(program, point, 1.0)
-        found |= {"cycles_rtl": cycles, "worst_layer": worst}
     return found
+
+
+def measure_hls(subject: Subject) -> dict[str, Any]:
+    """How many images are right; raises where integers differ."""
+    return {"images_equal": compare_hls(subject.program, subject.point, subject.case.images)}
+
+
+def measure_rtl(subject: Subject) -> dict[str, Any]:
+    """The RTL's cycles; raises where its output differs."""
+    cycles, worst = rtl_cycles(subject.program, subject.point, 1.0)
+    return {"cycles_rtl": cycles, "worst_layer": worst}
+
+
+MEASURE: dict[str, Callable[[Subject], dict[str, Any]]] = {
+    "model": measure_model,
+    "hls": measure_hls,
+    "rtl": measure_rtl,
+}
 
 
 def graph_of(network: str, size: int) -> Graph:
@@ -199,9 +280,9 @@ def summary(row: dict[str, Any]) -> str:
     return f"{row['cycles']:,} cycles{rtl}{equal}"
 
 
-def _order(known: dict[str, Any]) -> list[str]:
-    order = [f"{c.network}@{c.size} {c.point}" for c in CASES]
-    return [key for key in order if key in known]
+def in_order(known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The rows of the cases that there are."""
+    return {case.key: known[case.key] for case in CASES if case.key in known}
 
 
 def rate(row: dict[str, Any], cycles: str) -> str:
@@ -231,13 +312,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def write_page(rows: Sequence[dict[str, Any]]) -> None:
-    """The table in docs/hardware.md, between its marks."""
-    text = PAGE.read_text()
-    before, rest = text.split(MARKS[0])
-    PAGE.write_text(f"{before}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ilmpq.geometry import MOST_BITS_OF_FOUR
+
 ROOT = Path(__file__).resolve().parents[1]
 RTL = ROOT / "hw" / "rtl"
 TEMPLATE = ROOT / "hw" / "syn" / "synth_array.ys"
@@ -45,13 +47,19 @@ ARRAYS: dict[str, tuple[str, int, int]] = {
     "fixed4_dsp_array": ("dsp_arrays.f", 2, 2),
     "fixed8_dsp_array": ("dsp_arrays.f", 2, 2),
 }
-# Lanes, activation bits, accumulator bits of every array; then the packings of DSPs with one row or one position.
+# Lanes, activation bits, accumulator bits of every array.
 SIZES = (
     *itertools.product((8, 16, 32, 64), (4, 5, 8), (32,)),
     *itertools.product((32,), (6, 7), (32,)),
     *itertools.product((16,), (4, 5, 8), (24,)),
 )
+# The packings of DSPs with one row or one position; then those with fewer products per DSP than fit, and their sizes.
 PACKINGS = (("fixed4_dsp_array", 2, 1), ("fixed4_dsp_array", 1, 2), ("fixed8_dsp_array", 2, 1))
+LIMITED = (("fixed4_dsp_array", 2), ("fixed4_dsp_array", 1), ("fixed8_dsp_array", 1))
+LIMITED_SIZES = (
+    *itertools.product((8, 16, 32), (4, 5, 6, 7, 8), (32,)),
+    *itertools.product((16,), (4, 5, 6, 7, 8), (24,)),
+)
 LUTS_OF_CELL = {
     **{f"LUT{n}": 1 for n in range(1, 7)},
     "LUT6_2": 1,
@@ -78,12 +86,23 @@ class Config:
     acc_bits: int
     rows: int
     positions: int
+    products: int = 0  # per DSP; 0: there is none
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """The module's parameters."""
+        sizes = {"TK": self.lanes, "ACT_BITS": self.act_bits, "ACC_BITS": self.acc_bits}
+        packing = {"PRODUCTS": self.products} if self.products else {}
+        return sizes | {"ROWS": self.rows, "TP": self.positions} | packing
 
     @property
     def key(self) -> str:
-        return (
-            f"{self.array} TK={self.lanes} ACT={self.act_bits} ACC={self.acc_bits} ROWS={self.rows} TP={self.positions}"
-        )
+        return " ".join([self.array, *(f"{name.removesuffix('_BITS')}={n}" for name, n in self.parameters.items())])
+
+    @property
+    def usual(self) -> bool:
+        """Whether it has the rows and positions of `ARRAYS` and the widest accumulators."""
+        return self.acc_bits == 32 and (self.rows, self.positions) == ARRAYS[self.array][1:]
 
     @property
     def macs(self) -> int:
@@ -92,15 +111,10 @@ class Config:
     def script(self, netlist: Path) -> str:
         """The Yosys commands that synthesise it; the netlist is written as JSON and, beside it, as Verilog."""
         files = [RTL / line for line in source_names(self.array)]
-        parameters = {
-            "TK": self.lanes, "ACT_BITS": self.act_bits, "ACC_BITS": self.acc_bits, "ROWS": self.rows, "TP": self.positions
-        }  # fmt: skip
-        if self.array == "fixed4_dsp_array" and (self.rows % 2 or self.positions % 2):
-            parameters["PRODUCTS"] = 2
         return filled_in(
             TEMPLATE,
             FILES=" ".join(map(str, files)),
-            PARAMETERS=settings(parameters),
+            PARAMETERS=settings(self.parameters),
             TOP=self.array,
             JSON=str(netlist),
             VERILOG=str(netlist.with_suffix(".v")),
@@ -183,13 +197,13 @@ def synthesise(config: Config, version: str, netlists: Path | None = None) -> di
         netlist = Path(folder) / "netlist.json"
         cells = run_yosys(config.script(netlist), netlist, config.key)
         if netlists:
-            name = f"{config.array}-{config.lanes}-{config.act_bits}.v"
+            name = f"{config.array}-{config.lanes}-{config.act_bits}-{config.products}.v"
             shutil.copyfile(netlist.with_suffix(".v"), netlists / name)
     counts = count_cells(cells, config.key)
     lut, ff, dsp = luts(counts), total_of(counts, "FD"), total_of(counts, "DSP48")
     depth, chains = longest_path(cells)
     return {
-        **asdict(config),
+        **{name: value for name, value in asdict(config).items() if value},
         "macs": config.macs,
         "lut": lut,
         "ff": ff,
@@ -265,7 +279,10 @@ def table(results: list[dict[str, Any]]) -> str:
     """The results as Markdown, per MAC."""
     head = "| array | lanes | act bits | rows × positions | LUT/MAC | FF/MAC | CARRY4/MAC | MAC/DSP | depth: LUTs + chains |"
     lines = [head, "|---|" + "---:|" * (head.count("|") - 2)]
-    for r in sorted(results, key=lambda r: (list(ARRAYS).index(r["array"]), r["act_bits"], r["lanes"], r["rows"])):
+    for r in sorted(
+        results,
+        key=lambda r: (list(ARRAYS).index(r["array"]), r["act_bits"], r["lanes"], r["rows"], -r.get("products", 0)),
+    ):
         packed = f"{r['macs'] / r['dsp']:.2f}" if r["dsp"] else "–"
         lines.append(
             f"| `{r['array']}` | {r['lanes']} | {r['act_bits']} | {r['rows']} × {r['positions']} | {r['lut_per_mac']:.2f} | "
@@ -274,10 +291,10 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write_page(results: list[dict[str, Any]]) -> None:
-    """Put the table of the baseline's 32-lane arrays into docs/hardware.md."""
-    usual = [r for r in results if r["lanes"] == 32 and r["acc_bits"] == 32]
-    replace_part("costs", table([r for r in usual if (r["rows"], r["positions"]) == ARRAYS[r["array"]][1:]]))
+def write_page(results: Mapping[str, dict[str, Any]]) -> None:
+    """Put the table of the baseline's usual 32-lane arrays into docs/hardware.md."""
+    keys = {c.key for c in every_configuration() if c.usual and c.lanes == 32}
+    replace_part("costs", table([result for key, result in results.items() if key in keys]))
 
 
 def replace_part(mark: str, text: str) -> None:
@@ -296,9 +313,21 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 def every_configuration() -> list[Config]:
     """What the baseline holds."""
-    whole = [Config(a, *size, rows, tp) for a, (_, rows, tp) in ARRAYS.items() for size in SIZES]
-    packed = [Config(a, 16, bits, 32, rows, tp) for a, rows, tp in PACKINGS for bits in (4, 5, 8)]
-    return whole + packed
+    whole = [
+        Config(a, *size, rows, tp, most_products(a, rows, tp, size[1]))
+        for a, (_, rows, tp) in ARRAYS.items()
+        for size in SIZES
+    ]
+    packed = [Config(a, 16, bits, 32, rows, tp, 2) for a, rows, tp in PACKINGS for bits in (4, 5, 8)]
+    limited = [Config(a, *size, *ARRAYS[a][1:], products) for a, products in LIMITED for size in LIMITED_SIZES]
+    return list(dict.fromkeys(whole + packed + limited))
+
+
+def most_products(array: str, rows: int, positions: int, act_bits: int) -> int:
+    """The most products per DSP; 0 for an array in LUTs."""
+    if ARRAYS[array][0] != "dsp_arrays.f":
+        return 0
+    return rows * positions if array == "fixed4_dsp_array" and act_bits <= MOST_BITS_OF_FOUR else 2
 
 
 def numbers(text: str) -> list[int]:
@@ -311,7 +340,7 @@ def main() -> int:
     parser.add_argument("--tk", type=numbers, help="only these lanes, for example 16,32")
     parser.add_argument("--act-bits", type=numbers, help="only these activation bits")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--netlists", type=Path, help="folder for the netlists as Verilog: ARRAY-LANES-ACTBITS.v")
+    parser.add_argument("--netlists", type=Path, help="folder for the netlists: ARRAY-LANES-ACTBITS-PRODUCTS.v")
     parser.add_argument("--check", action="store_true", help="compare with the baseline instead of writing it")
     args = parser.parse_args()
 
@@ -321,7 +350,7 @@ def main() -> int:
         if args.only in c.array
         and (not args.tk or c.lanes in args.tk)
         and (not args.act_bits or c.act_bits in args.act_bits)
-        and not (args.check and (c.acc_bits != 32 or (c.rows, c.positions) != ARRAYS[c.array][1:]))
+        and (c.usual or not args.check)
     ]
     if not configs:
         parser.error("no configuration is like that")
@@ -349,7 +378,7 @@ def main() -> int:
                 write_record(BASELINE, stored)
     print(table([(known | fresh)[c.key] for c in configs]))
     if not args.check:
-        write_page(list((known | fresh).values()))
+        write_page(known | fresh)
         return 0
     grown = [
         f"{key} {cost} must be at most {GROWTH_ALLOWED * known[key][cost]:.1f}, not {result[cost]}"

@@ -167,11 +167,7 @@ def totals(point: Point, results: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     config = point.config
     return {
         "device": point.device,
-        "geometry": config.geometry.to_dict(),
-        "am_depth": config.am_depth,
-        "ring_depth": config.ring_depth,
-        "table_depth": config.table_depth,
-        "weight_ports": config.weight_ports,
+        "config": config.to_dict(),
         "mac_per_cycle": config.geometry.macs_per_cycle,
         "arrays": {name: round(value) for name, value in parts["arrays"].items()},
         "total": {name: round(value, 1) if name == "bram36" else round(value) for name, value in total.items()},
@@ -188,7 +184,7 @@ def table(points: Mapping[str, Mapping[str, Any]], results: Mapping[str, Mapping
     )
     lines = [head, "|---|---|" + "---:|" * (head.count("|") - 3)]
     for name, p in points.items():
-        g, total, percent = p["geometry"], p["total"], p["percent"]
+        g, total, percent = p["config"], p["total"], p["percent"]
         arrays = ", ".join(f"{a['scheme']}@{a['resource']}:{a['rows']}" for a in g["arrays"])
         core, memory = results[f"{name} core"], results[f"{name} memory"]
         fits = "" if p["fits"] else " (does not fit)"

@@ -27,7 +27,7 @@ from accel.verilated import (
     unpack_fields,
     version,
 )
-from ilmpq.geometry import MOST_BITS_OF_FOUR, Geometry
+from ilmpq.geometry import Geometry
 from ilmpq.schemes import BY_NAME
 
 RTL = Path(__file__).parents[1] / "hw" / "rtl"
@@ -186,7 +186,7 @@ class HlsSplitArray:
 
     def __init__(self, geometry: Geometry) -> None:
         self.geometry = geometry
-        parts = [hls.Part(list(hls.Lane)[a.kind], a.rows) for a in geometry.arrays]
+        parts = [hls.Part.of(a) for a in geometry.arrays]
         self._unit = hls.HlsSplitArray(parts, geometry.tk, geometry.tp, geometry.act_bits, geometry.acc_bits)
 
     def run(self, frames: list[Frame]) -> np.ndarray:
@@ -259,13 +259,12 @@ class ArrayBench:
         geometry = Geometry.parse(array, tk, tp, act_bits, 32)
         lane = lane_of(geometry.arrays[0], geometry)
         sizes = {"ROWS": geometry.rows, "TK": tk, "TP": geometry.tp, "ACT_BITS": act_bits, "ACC_BITS": 32}
-        parameters = sizes | more
+        parameters = dict(sizes)
         if isinstance(lane, DspLane):
             bench = SIM / "dsp_array_bench.cpp"
-            four = lane.lane_bits == 4 and act_bits <= MOST_BITS_OF_FOUR and geometry.rows % 2 == geometry.tp % 2 == 0
-            positions = four or not lane.pairs_rows
-            parameters |= {"PRODUCTS": 4 if four else 2} if lane.lane_bits == 4 else {}
-            macros = {"LANE_BITS": lane.lane_bits, "PAIR_ROWS": int(lane.pairs_rows), "PAIR_POSITIONS": int(positions)}
+            rows, positions = geometry.arrays[0].packing(geometry.tp, act_bits)
+            parameters |= {"PRODUCTS": rows * positions}
+            macros = {"LANE_BITS": lane.lane_bits, "PAIR_ROWS": rows - 1, "PAIR_POSITIONS": positions - 1}
             macros["OFFSET"] = 2 ** (act_bits - 1) if lane.offsets_activations else 0
         else:
             bench = SIM / "lut_array_bench.cpp"
@@ -274,7 +273,9 @@ class ArrayBench:
             files, flags = (primitives(), netlist), []
         else:
             files = (*((primitives(),) if defines else ()), *sources(structural=True))
-            flags = [f"-G{name}={value}" for name, value in parameters.items()] + [f"+define+{d}" for d in defines]
+            flags = [f"-G{name}={value}" for name, value in (parameters | more).items()] + [
+                f"+define+{d}" for d in defines
+            ]
         values = tuple(f"-D{name}={value}" for name, value in (sizes | macros).items())
         self._program = self._build(lane.module, bench, files, flags, values)
 

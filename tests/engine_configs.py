@@ -25,5 +25,6 @@ CONFIGURATIONS = {
     "8 bits, pairs of positions": config("fix8@dsp:3, fix4@dsp:3", tk=4, tp=4, act_bits=8),
     "8 positions, Fixed4": config("fix4@lut:2, fix4@dsp:6", tk=32, tp=8, weight_ports=2),
     "16 positions": config("fix4@lut:2, fix8@dsp:2", tk=4, tp=16, patch_writers=3, image_pixels=2),
+    "fewer products per DSP": config("fix4@dsp2:4, fix4@dsp1:3, fix8@dsp1:1, fix4@dsp:2", tk=8, tp=4, weight_ports=2),
     "4 ports": config("pot4@lut:6, fix4@dsp:8", tk=8, tp=4, ring_depth=36, weight_ports=4),
 }

@@ -215,6 +215,8 @@ class _Builder:
         """A shape, and the most positions of a tile that its placement allows."""
         while True:
             op = shape()
+            images = self.integer(1, op.rows) if self.chance(0.3) else 0
+            op = replace(op, row_ends_tile=int(self.chance(0.3)), image_rows=images)
             sizes = [1] if isinstance(op, Average) or op.logits else range(self.geometry.tp, 0, -1)
             for size in sizes:
                 op = replace(op, positions_less_one=size - 1)
@@ -331,7 +333,7 @@ class _Builder:
     def _finish_conv(self, op: Conv, groups: int, steps: int, used: int | None = None) -> None:
         """Row tiles, requantization, weights: 0 beyond the `used` first ones, where a window has no bytes."""
         config, rng = self.config, self.rng
-        once = -(-op.rows * op.columns // (op.positions_less_one + 1)) == 1 and op.mode != Mode.TWO_PASS
+        once = len(self.reference._tiles(op)) == 1 and op.mode != Mode.TWO_PASS
         outer = self.chance(0.3) or (op.image and self.chance())
         most = config.ring_depth // steps if outer else 3
         tiles = self.integer(1, min(3, most)) if most and (outer or not op.image) else 1

@@ -294,15 +294,17 @@ class Reference:
         target, residual, found = self._target(op), self._residual(op), []
         for oy in range(op.rows):
             for ox in range(op.columns):
-                y, x = op.first_y + oy * op.stride_y, op.first_x + ox * op.stride_x
+                y = op.first_y + (oy % op.image_rows if op.image_rows else oy) * op.stride_y
+                x = op.first_x + ox * op.stride_x
                 row = op.source_row + oy * op.stride_y * op.source_pitch
                 n = target.number(op.target_row, oy, op.target_x + ox)
                 r = residual.number(
                     op.residual_row, oy * op.residual_stride_y, op.residual_x + ox * op.residual_stride_x
                 )
                 found.append(Position(y, x, row, n, r))
-        size = op.positions_less_one + 1
-        return [found[i : i + size] for i in range(0, len(found), size)]
+        size, run = op.positions_less_one + 1, op.columns if op.row_ends_tile else len(found)
+        runs = [found[i : i + run] for i in range(0, len(found), run)]
+        return [each[i : i + size] for each in runs for i in range(0, len(each), size)]
 
     def _place(self, view: View, group: int, n: int) -> tuple[int, int]:
         n %= 2 * self.words * self.config.banks

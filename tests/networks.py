@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +14,13 @@ from ilmpq.schemes import SCHEMES
 
 NIGHTLY = os.environ.get("ILMPQ_NIGHTLY", "0") != "0"
 NETWORKS = 500 if NIGHTLY else 50  # `make nightly`
+
+
+def shaped(name: str, shape: tuple[int, int, int], nodes: Sequence[Node], rows: Mapping[str, int]) -> Graph:
+    """A network without parameters, of layers with so many rows."""
+    graph = Graph(name, shape, tuple(nodes))
+    object.__setattr__(graph, "_rows", dict(rows))
+    return Graph.from_json(graph.to_json()).verify()
 
 
 def random_graph(rng: np.random.Generator) -> Graph:
@@ -68,9 +76,7 @@ def random_graph(rng: np.random.Generator) -> Graph:
     nodes.append(Node("flatten", Op.FLATTEN, (x,)))
     nodes.append(Node("fc", Op.LINEAR, ("flatten",)))
     rows["fc"] = int(rng.integers(1, 6))
-    graph = Graph("random", shape, tuple(nodes))
-    object.__setattr__(graph, "_rows", rows)
-    return Graph.from_json(graph.to_json()).verify()
+    return shaped("random", shape, nodes, rows)
 
 
 def random_model(rng: np.random.Generator, power_of_two: bool = False) -> QuantModel:

@@ -625,16 +625,46 @@ def test_yosys_reads_the_top_as_verilog_and_finds_every_module(tmp_path: Path) -
 def test_the_command_writes_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pynq-z2", "--out", str(tmp_path / "new" / "folder"), "--clock-mhz", "80"]) == 0
     assert "set clock_mhz 80\n" in (tmp_path / "new" / "folder" / "design.tcl").read_text()
-    assert main(["zybo", "--out", str(tmp_path)]) == 2
-    assert main(["pynq-z2", "--out", str(tmp_path), "--clock-mhz", "0.5"]) == 2
-    assert main(["pynq-z2", "--out", str(tmp_path), "--clock-mhz", "nan"]) == 2
-    assert main(["pynq-z2", "--out", str(tmp_path), "--point", "xc7z020-pot3"]) == 0
-    assert "pot3@lut" in (tmp_path / "README.md").read_text()
-    assert main(["pynq-z2", "--out", str(tmp_path), "--point", "xc7z045-pot4"]) == 2
+    second = tmp_path / "second"
+    assert main(["zybo", "--out", str(second)]) == 2
+    assert main(["pynq-z2", "--out", str(second), "--clock-mhz", "0.5"]) == 2
+    assert main(["pynq-z2", "--out", str(second), "--clock-mhz", "nan"]) == 2
+    assert not second.exists()
+    assert main(["pynq-z2", "--out", str(second), "--point", "xc7z020-pot3"]) == 0
+    assert "pot3@lut" in (second / "README.md").read_text()
+    assert main(["pynq-z2", "--out", str(second), "--point", "xc7z045-pot4"]) == 2
     refusals = capsys.readouterr().err.splitlines()
     assert refusals.pop().startswith("point for pynq-z2 must be one of xc7z020-pot4, ")
     assert refusals == [
         "board must be one of pynq-z1, pynq-z2, zc706, not 'zybo'",
-        "clock must be from 1 to 250 MHz, not 0.5",
-        "clock must be from 1 to 250 MHz, not nan",
+        "clock must be from 1 to 250 MHz, not 0.5: change --clock-mhz",
+        "clock must be from 1 to 250 MHz, not nan: change --clock-mhz",
     ]
+
+
+def test_somebody_elses_folder_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text("precious")
+    assert main(["pynq-z2", "--out", str(tmp_path)]) == 2
+    assert main(["pynq-z2", "--out", str(tmp_path / "README.md")]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["README.md"]
+    assert (tmp_path / "README.md").read_text() == "precious"
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path} holds other files: choose a new folder with --out",
+        f"{tmp_path / 'README.md'} is a file: choose a folder with --out",
+    ]
+
+
+def test_a_folder_that_was_begun_is_written_whole_and_cannot_be_built_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, config = BOARDS["pynq-z2"], point_for(BOARDS["pynq-z2"]).config
+    write_folder(tmp_path, board, config)
+    (tmp_path / "ilmpq.bit").write_text("what Vivado left")
+    with monkeypatch.context() as patched:
+        patched.setattr("accel.engine.board.verilog", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_folder(tmp_path, board, config)
+    assert not (tmp_path / "build.tcl").exists()
+    write_folder(tmp_path, board, config, 50)
+    assert (tmp_path / "build.tcl").exists()
+    assert "set clock_mhz 50\n" in (tmp_path / "design.tcl").read_text()

@@ -10,18 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, random_model
+from networks import NETWORKS, random_model, shaped
 
 from accel.engine.compile import compile_program
 from accel.engine.descriptor import WORDS, Image, Load
 from accel.engine.hls_engine import HlsEngine
-from accel.engine.layout import Access, layouts, positions_per_tile
+from accel.engine.layout import tiling
 from accel.engine.tiles import row_tiles
 from ilmpq.design import EngineConfig
-from ilmpq.errors import DoesNotFit, ModelError
+from ilmpq.errors import DoesNotFit
 from ilmpq.geometry import Geometry
-from ilmpq.graph import Graph, Node, Op
+from ilmpq.graph import Node, Op
 from ilmpq.integer import Executor
+from ilmpq.layout import Access, Layout, Tiling, layouts
 from ilmpq.lower import lower
 from ilmpq.network import network_of
 from ilmpq.node import Window
@@ -79,7 +80,7 @@ def test_random_networks_are_exact(engine):
         program = lower(random_model(rng))
         try:
             assert differences(program, engine, rng)[0] == [], f"seed {seed}"
-        except ModelError as error:
+        except DoesNotFit as error:
             assert any(r in str(error) for r in REFUSALS)
             refused += 1
     assert refused < NETWORKS / 2
@@ -107,10 +108,9 @@ def chain(size, channels):
         Node("flatten", Op.FLATTEN, ("mean",)),
         Node("fc", Op.LINEAR, ("flatten",)),
     ]
-    graph = Graph("chain", (3, size, size), tuple(nodes))
     rows = {"first": channels, "a1": channels, "a2": channels, "fc": 10}
-    object.__setattr__(graph, "_rows", rows | dict.fromkeys(("down", "b1", "b2"), 2 * channels))
-    return Graph.from_json(graph.to_json())
+    rows |= dict.fromkeys(("down", "b1", "b2"), 2 * channels)
+    return shaped("chain", (3, size, size), nodes, rows)
 
 
 @pytest.fixture(scope="module")
@@ -127,19 +127,6 @@ def test_bands_in_rings_are_exact(larger, depth):
     assert wrong == []
     whole = compile_program(larger, CONFIGS[0])
     assert (len(image.words) > 2 * len(whole.words)) == (depth < 700)
-
-
-def test_what_cannot_be_held_is_refused_by_name(larger):
-    with pytest.raises(DoesNotFit, match=r"takes [\d,]+ words of the activation memory, which has 60"):
-        compile_program(larger, dataclasses.replace(CONFIGS[0], am_depth=60))
-    with pytest.raises(DoesNotFit, match="steps, more than the weight ring's 16"):
-        compile_program(larger, dataclasses.replace(CONFIGS[0], ring_depth=16))
-    narrow = dataclasses.replace(CONFIGS[0], geometry=dataclasses.replace(CONFIGS[0].geometry, acc_bits=16))
-    with pytest.raises(DoesNotFit, match="beyond the engine's 16-bit accumulators"):
-        compile_program(larger, narrow)
-    fixed = Geometry.parse("fix4@dsp:4", 8, 4)
-    with pytest.raises(ModelError, match="has rows of pot4, which no array of the geometry computes"):
-        compile_program(larger, dataclasses.replace(CONFIGS[0], geometry=fixed))
 
 
 def test_waits_let_nothing_overtake(larger):
@@ -178,11 +165,19 @@ def test_rows_are_dealt_in_the_least_number_of_tiles():
 def test_a_stride_of_two_reads_as_many_positions_where_columns_are_split():
     taps = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
     reader = Access(14, 14, (2, 2), taps)
-    most = dict.fromkeys((False, True), 0)
+    least = dict.fromkeys((False, True), 14 * 14)
     for layout in layouts(28, 28, False, 4, [2]):
-        most[layout.split] = max(most[layout.split], positions_per_tile(layout, [reader], 4, 4))
-    assert most[False] < 4
-    assert most[True] == 4
+        least[layout.split] = min(least[layout.split], tiling([(layout, reader)], 4, 4).tiles(14, 14))
+    assert least[False] > least[True] == 14 * 14 // 4
+
+
+def test_tiles_end_with_rows_where_the_next_row_has_the_same_banks():
+    """Rows of seven, fourteen apart: the eighth pixel shares a bank with the first but one."""
+    taps = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1))
+    reader, writer = Access(7, 7, (2, 2), taps), Access(7, 7, writes=True)
+    found = tiling([(Layout(14, 14, 14, half=7), reader), (Layout(7, 7, 8), writer)], 4, 4)
+    assert found == Tiling(4, row_ends=True)
+    assert found.tiles(7, 7) == 14
 
 
 def test_bands_cover_every_row_once_and_in_order(larger):
@@ -206,10 +201,8 @@ def test_codes_that_cannot_be_written_in_pairs_get_whole_bytes():
         Node("flatten", Op.FLATTEN, ("b",)),
         Node("fc", Op.LINEAR, ("flatten",)),
     ]
-    graph = Graph("narrow", (3, 3, 13), tuple(nodes))
-    object.__setattr__(graph, "_rows", {"a": 4, "b": 4, "fc": 2})
-    ratio = {BY_NAME["pot4"].ident: 1.0}
-    program = lower(placeholder(Graph.from_json(graph.to_json()), np.random.default_rng(0), 4, ratio))
+    graph = shaped("narrow", (3, 3, 13), nodes, {"a": 4, "b": 4, "fc": 2})
+    program = lower(placeholder(graph, np.random.default_rng(0), 4, {BY_NAME["pot4"].ident: 1.0}))
     engine = HlsEngine(dataclasses.replace(CONFIGS[0], geometry=Geometry.parse("pot4@lut:6, fix8@dsp:2", 16, 4, 4, 24)))
     assert differences(program, engine, np.random.default_rng(1))[0] == []
 

@@ -20,7 +20,7 @@ from ilmpq.design import EngineConfig
 PROGRAMS = 200 if NIGHTLY else 12
 CHANGES = 10_000 if NIGHTLY else 200
 KINDS = {"convolutions": "C", "pools": "MA", "images": "I", "everything": "CMAIS"}
-DAILY = ("8 bits, pairs of positions", "16 positions", "4 ports")
+DAILY = ("8 bits, pairs of positions", "16 positions", "fewer products per DSP", "4 ports")
 OTHERS = [name for name in CONFIGURATIONS if name in DAILY or (NIGHTLY and name != "small")]
 CASES_OF_PROGRAMS = [("small", kinds) for kinds in KINDS] + [(name, "everything") for name in OTHERS]
 MOST_CYCLES = 20_000  # of what is refused
@@ -37,7 +37,7 @@ def engine_of(config: EngineConfig) -> RtlEngine:
 
 def random_timing(rng: np.random.Generator) -> Timing:
     latency, rate, stall = int(rng.integers(1, 60)), float(rng.choice([0.0, 2.0, 8.0])), float(rng.choice([0.0, 0.3]))
-    return Timing(latency, rate, stall, seed=int(rng.integers(1, 2**31)))
+    return Timing(latency, rate, stall, words_first=stall, seed=int(rng.integers(1, 2**31)))
 
 
 @pytest.mark.parametrize(("name", "kinds"), CASES_OF_PROGRAMS)

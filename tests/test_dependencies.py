@@ -45,6 +45,7 @@ LAYERS = (
         "schedule",
         "memory",
         "planning",
+        "layout",
         "positions",
         "lanes",
         "workload",

@@ -17,6 +17,8 @@ BOUNDS = [
     ("fix8", Resource.DSP, 4, 1.0, 2),
     ("fix8", Resource.DSP, 8, 5.4, 2),
 ]
+# The same where DSPs take fewer products than fit.
+LIMITED = [("fix4@dsp2:2", 2), ("fix4@dsp1:2", 1), ("fix8@dsp1:2", 1)]
 
 
 @pytest.mark.parametrize(("scheme", "resource", "act_bits", "luts", "per_dsp"), BOUNDS)
@@ -35,6 +37,21 @@ def test_every_array_was_measured(tk, act_bits):
         assert lane_cost(geometry.arrays[0], geometry).macs >= tk
 
 
+@pytest.mark.parametrize("tk", [8, 16, 32])
+@pytest.mark.parametrize("act_bits", [4, 5, 6, 7, 8])
+@pytest.mark.parametrize(("array", "per_dsp"), LIMITED)
+def test_every_limited_packing_was_measured(array, per_dsp, act_bits, tk):
+    geometry = Geometry.parse(array, tk, 4, act_bits)
+    cost = lane_cost(geometry.arrays[0], geometry)
+    assert cost.macs == per_dsp * cost.dsp
+    assert cost.lut_per_mac <= 4.0
+
+
+def test_every_dsp_holds_the_products_it_was_synthesised_for():
+    for result in measured().values():
+        assert result["macs"] == result["dsp"] * result["products"] if "dsp" in result["array"] else result["dsp"] == 0
+
+
 def test_no_path_is_longer_than_three_luts_and_a_chain():
     assert len(measured()) >= 96
     for result in measured().values():
@@ -50,7 +67,18 @@ def test_a_cost_that_was_not_measured_is_refused():
 
 @pytest.mark.parametrize(
     ("array", "tp", "per_dsp"),
-    [("fix4@dsp:2", 2, 4), ("fix4@dsp:1", 2, 2), ("fix4@dsp:4", 1, 2), ("fix8@dsp:1", 4, 2), ("fix8@dsp:2", 3, 2)],
+    [
+        ("fix4@dsp:2", 2, 4),
+        ("fix4@dsp:1", 2, 2),
+        ("fix4@dsp:4", 1, 2),
+        ("fix8@dsp:1", 4, 2),
+        ("fix8@dsp:2", 3, 2),
+        ("fix4@dsp2:2", 2, 2),
+        ("fix4@dsp2:1", 4, 2),
+        ("fix4@dsp1:1", 3, 1),
+        ("fix8@dsp1:1", 3, 1),
+        ("fix8@dsp1:2", 4, 1),
+    ],
 )
 def test_a_cost_is_that_of_the_packing(array, tp, per_dsp):
     geometry = Geometry.parse(array, 16, tp)

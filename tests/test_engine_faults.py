@@ -25,7 +25,7 @@ from ilmpq.schemes import BY_NAME
 
 SIZE = 4, 80
 CALM = Timing(latency=10)
-ROUGH = Timing(latency=45, bytes_per_cycle=6.0, stall=0.4, seed=5)
+ROUGH = Timing(latency=45, bytes_per_cycle=6.0, stall=0.4, words_first=0.5, seed=5)
 MOST_CYCLES = 60_000  # of a whole run
 MOST_AFTER_ABORT = 2_000  # until the last response came
 GEOMETRY, CHECKSUM, ILLEGAL, WEIGHTS, READ, WRITE, ABORTED = range(2, 9)

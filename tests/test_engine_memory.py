@@ -1,6 +1,7 @@
 """The engine's memory side in RTL, with a stub for the compute core, against the numpy engine and plain lists.
 
-Memory is random in time: latency, stalls at every port; every burst is checked against AXI4 on the way.
+Memory is random in time: latency, stalls at every port, write addresses that it takes only with a word; every burst is
+checked against AXI4 on the way.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SMALL = EngineConfig(
 )
 TOLD_TILE, TOLD_SLOT, TOLD_STEP, TOLD_PATCH = 1, 2, 3, 4
 CALM = Timing(latency=20)
-ROUGH = Timing(latency=35, stall=0.4, seed=7)
+ROUGH = Timing(latency=35, stall=0.4, words_first=0.5, seed=7)
 MOST_CYCLES = 200_000
 
 Rng = np.random.Generator
@@ -109,6 +110,40 @@ def test_a_copy_moves_a_word_each_cycle() -> None:
     for operation in (load, store):
         work = Work([operation], [b""] * 3, bytes(8 * words), 0, 8 * words)
         assert run(SMALL, work, CALM).require().counters["CYCLES"] < 1.03 * words + 120
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_words_come_before_their_address_where_memory_wants_them(stall: float) -> None:
+    """It takes none before; an engine that waited with its words would wait for ever."""
+    timing = Timing(latency=20, stall=stall, words_first=1.0)
+    for seed in range(3):
+        work = copies(SMALL, np.random.default_rng(seed))
+        calm = run(SMALL, work, CALM).require()
+        before = engine_of(SMALL).words_moved[1]
+        found = run(SMALL, work, replace(timing, seed=seed)).require()
+        assert (found.output, found.scratch) == (calm.output, calm.scratch)
+        assert engine_of(SMALL).words_moved[1] - before == words_stored(SMALL, work)
+
+
+def words_stored(config: EngineConfig, work: Work) -> int:
+    stores = [op for op in work.operations if isinstance(op, Store)]
+    return sum(op.words_per_run * op.runs for op in stores) * config.word_bytes // 8
+
+
+def test_a_store_has_its_share_beside_weights() -> None:
+    """A word a cycle for all ports: weights alone would take all of it; what is not offered costs nothing."""
+    convolution, _ = convolutions(SMALL, np.random.default_rng(5), 40)
+    store = Store(region=Region.OUTPUT, words_per_run=SMALL.am_depth, runs=1)
+    operations: list[Operation] = [store, *convolution.operations]
+    work = Work(operations, convolution.parts, b"", 0, SMALL.am_depth * SMALL.word_bytes)
+    engine = engine_of(SMALL)
+    engine.reset_told()
+    before = sum(engine.words_moved)
+    timing = Timing(latency=20, bytes_per_cycle=8)
+    found = engine.run(program_of(operations), work.parts, 0, b"", work.output_size, timing, MOST_CYCLES).require()
+    stored = found.completed[found.completed[:, 2] == 1][0, 0]
+    assert stored < (2 + SMALL.weight_ports) * words_stored(SMALL, work) + 200
+    assert found.counters["CYCLES"] < 1.02 * (sum(engine.words_moved) - before) + 200
 
 
 # Weights

@@ -4,7 +4,9 @@ RTL: ResNet-20 on three images with a memory that stalls at random, every tensor
 one image. HLS: ResNet-18 at 224 × 224 on two images; other families at small sizes (the script runs them whole).
 """
 
+import dataclasses
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -21,6 +23,12 @@ from ilmpq.backends import IntegerBackend, Name
 from ilmpq.perf import Memory, frame, machine_of
 
 PATH = Path(__file__).parents[1] / "scripts" / "simulate.py"
+MODELLED = [
+    ("cifar_resnet20", "xc7z020-pot4"),
+    ("squeezenet1_1", "xc7z020-pot4"),
+    ("tincy_yolo", "xc7z020-pot4"),
+    ("resnet18", "xc7z045-pot4"),
+]  # the smallest, and one with a ring that holds the next layers' weights
 POT4 = next(p for p in POINTS if p.name == "xc7z020-pot4")
 
 
@@ -28,7 +36,9 @@ POT4 = next(p for p in POINTS if p.name == "xc7z020-pot4")
 def script():
     spec = importlib.util.spec_from_file_location("simulate_script", PATH)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(PATH.parent)  # it uses the script beside it
+        spec.loader.exec_module(module)
     return module
 
 
@@ -58,7 +68,7 @@ def on_rtl(program, rtl, timing):
 
 def test_resnet20_on_rtl_with_a_memory_that_stalls(script, rtl):
     program = script.program_of(script.graph_of("cifar_resnet20", 32), POT4)
-    timing = Timing(latency=40, bytes_per_cycle=32, stall=0.3, seed=5)
+    timing = Timing(latency=40, bytes_per_cycle=32, stall=0.3, words_first=0.5, seed=5)
     require_equal(program, on_rtl(program, rtl, timing), script.random_images(program, 3))
 
 
@@ -103,3 +113,63 @@ def test_resnet18_on_hls(script):
 def test_other_networks_on_hls(script, network, size):
     program = script.program_of(script.graph_of(network, size), POT4)
     require_equal(program, hls_backend(program, POT4.config), script.random_images(program, 1))
+
+
+@pytest.mark.parametrize(("network", "point"), MODELLED, ids=lambda v: v)
+def test_what_the_model_says_is_what_is_recorded(script, network, point):
+    """Whatever changes it: `python scripts/simulate.py --model-only` records it again."""
+    case = next(c for c in script.CASES if (c.network, c.point) == (network, point))
+    found = script.measure_model(script.subject_of(case))
+    recorded = json.loads(script.RECORD.read_text())[case.key]
+    assert {key: recorded[key] for key in found} == found
+
+
+def test_figures_are_stale_when_what_they_were_measured_with_changes(script, monkeypatch, tmp_path):
+    """Each part by its own sources, all by the image; and without a fingerprint."""
+    subject = script.subject_of(script.CASES[0])
+    first = script.fingerprints(subject)
+    parts = list(script.MEASURE)
+    assert script.stale_parts({}, first, parts) == parts
+    assert script.stale_parts({"fingerprints": first}, script.fingerprints(subject), parts) == []
+
+    def after(name, changed):
+        with monkeypatch.context() as patched:
+            patched.setattr(script, name, changed)
+            return script.stale_parts({"fingerprints": first}, script.fingerprints(subject), parts)
+
+    other = tmp_path / "other"
+    other.write_text("")
+    assert after("included", lambda _: [other]) == ["hls"]
+    assert after("rtl_sources", lambda: [other]) == ["rtl"]
+    assert after("DRIVER", (other,)) == ["rtl"]
+    assert after("MODEL", (other,)) == ["model", "rtl"]  # the worst layer is told beside the model
+    image = dataclasses.replace(subject.image, words=(*subject.image.words[:-1], 1))
+    changed = script.fingerprints(dataclasses.replace(subject, image=image))
+    assert script.stale_parts({"fingerprints": first}, changed, parts) == parts
+
+
+def test_only_what_is_stale_is_measured(script, monkeypatch, tmp_path, capsys):
+    """What else is known stays."""
+    measured = []
+    for part in script.MEASURE:
+        monkeypatch.setitem(script.MEASURE, part, lambda subject, part=part: measured.append(part) or {})
+    monkeypatch.setattr(script, "summary", str)
+    monkeypatch.setattr(script, "table", str)
+    monkeypatch.setattr(script, "replace_part", lambda *_: None)
+    monkeypatch.setattr(script, "RECORD", tmp_path / "networks.json")
+    script.RECORD.write_text(json.dumps({script.CASES[0].key: {"cycles_rtl": 1}}))
+
+    def run(*words):
+        measured.clear()
+        monkeypatch.setattr("sys.argv", ["simulate.py", "--only", "cifar", *words])
+        return script.main(), list(measured)
+
+    assert run("--stale") == (1, [])
+    assert "stale: model, hls, rtl" in capsys.readouterr().err
+    assert run("--model-only") == (0, ["model"])
+    assert run() == (0, ["hls", "rtl"])
+    assert run() == (0, [])
+    assert run("--stale") == (0, [])
+    row = json.loads(script.RECORD.read_text())[script.CASES[0].key]
+    assert row["cycles_rtl"] == 1
+    assert set(row["fingerprints"]) == {"model", "hls", "rtl"}

@@ -36,9 +36,8 @@ def lane_of(part, tp, act_bits):
     """Encoder and correction of a part."""
     if part.lane in LUT:
         return LUT[Lane(part.lane)]
-    if part.lane == Lane.FIXED8_DSP:
-        return lanes_dsp.fixed8(tp)
-    return lanes_dsp.fixed4(act_bits, part.rows, 4 if "FOUR" in part.lane_type(tp, act_bits) else 2)
+    packing = part.array.packing(tp, act_bits)
+    return lanes_dsp.fixed8(*packing) if part.lane == Lane.FIXED8_DSP else lanes_dsp.fixed4(act_bits, *packing)
 
 
 def lane_codes(unit, codes):
@@ -114,12 +113,13 @@ def test_every_lut_lane_on_all_operands(act_bits):
 
 
 def dsp_unit(act_bits, tp, tk):
-    """Every way to pack products that so many positions allow, side by side: two rows of each Fixed4 and a Fixed8 pair."""
+    """Every way to pack products that so many positions allow, side by side: rows that share a DSP, or one."""
     if tp == 1:
         return HlsSplitArray([Part(Lane.FIXED8_DSP, 2)], tk, tp, act_bits)
-    four = [Part(Lane.FIXED4_DSP, 2, 4)] if act_bits <= 6 else []
+    four = [Part(Lane.FIXED4_DSP, 2)] if act_bits <= 6 else []
     pairs = [Part(Lane.FIXED4_DSP, 2, 2), Part(Lane.FIXED4_DSP, 1, 2), Part(Lane.FIXED8_DSP, 1)]
-    return HlsSplitArray(four + pairs, tk, tp, act_bits)
+    singles = [Part(Lane.FIXED4_DSP, 1, 1), Part(Lane.FIXED8_DSP, 1, 1)]
+    return HlsSplitArray(four + pairs + singles, tk, tp, act_bits)
 
 
 @pytest.mark.parametrize("act_bits", [4, 5])
@@ -130,7 +130,7 @@ def test_every_dsp_lane_on_all_combinations_of_operands(act_bits):
     operands = combinations(np.arange(255), acts, acts)
     number = operands[:, 0]
     low, high = four[number % 15], four[number // 15 % 15]
-    codes = np.stack([low, high, low, high, low, eight[number]], axis=1)
+    codes = np.stack([low, high, low, high, low, eight[number], low, eight[number]], axis=1)
     check_products(dsp_unit(act_bits, 2, 1), codes[:, :, None], operands[:, 1:, None])
 
 
@@ -155,7 +155,7 @@ def test_every_dsp_lane_on_all_products_and_a_million_random_ones(act_bits, tp):
         check_products(unit, random_codes(unit, share, rng, extreme), random_acts(unit, share, rng, extreme))
 
 
-CONFIGURATIONS = {  # lane, rows, tk, tp, act_bits, acc_bits
+CONFIGURATIONS = {  # lane, rows, tk, tp, act_bits, acc_bits, most products per DSP
     "pot4": (Lane.POT4, 4, 16, 2, 4, 32),
     "pot4, 8-bit": (Lane.POT4, 2, 7, 1, 8, 24),
     "pot3": (Lane.POT3, 3, 16, 2, 4, 16),
@@ -170,6 +170,10 @@ CONFIGURATIONS = {  # lane, rows, tk, tp, act_bits, acc_bits
     "fixed8": (Lane.FIXED8_DSP, 3, 40, 2, 4, 32),
     "fixed8, 8-bit": (Lane.FIXED8_DSP, 1, 15, 4, 8, 32),
     "fixed8, odd positions": (Lane.FIXED8_DSP, 2, 16, 1, 8, 24),
+    "fixed4, two products": (Lane.FIXED4_DSP, 4, 16, 2, 4, 32, 2),
+    "fixed4, two products, odd rows": (Lane.FIXED4_DSP, 3, 9, 2, 5, 24, 2),
+    "fixed4, one product": (Lane.FIXED4_DSP, 3, 16, 3, 4, 32, 1),
+    "fixed8, one product": (Lane.FIXED8_DSP, 3, 32, 1, 8, 32, 1),
 }
 
 
@@ -201,8 +205,9 @@ def check_frames(unit, rng, steps=10_000):
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_array_and_streaming_unit_equal_numpy_over_frames(name):
-    lane, *shape = CONFIGURATIONS[name]
-    check_frames(HlsArray(lane, *shape), np.random.default_rng(len(name)))
+    lane, rows, tk, tp, act_bits, acc_bits, *limit = CONFIGURATIONS[name]
+    unit = HlsSplitArray([Part(lane, rows, *limit)], tk, tp, act_bits, acc_bits)
+    check_frames(unit, np.random.default_rng(len(name)))
 
 
 @pytest.mark.parametrize(("tk", "tp", "act_bits"), [(16, 2, 4), (6, 4, 5), (4, 1, 8)])
@@ -307,9 +312,11 @@ def compiled(*arguments):
     return subprocess.run([COMPILE[0], *arguments], capture_output=True, text=True, check=False)
 
 
-def test_four_products_of_wide_activations_are_refused():
-    with pytest.raises(ToolMissing, match="DspLane"):
-        HlsArray("fixed4_dsp", 2, 4, 2, act_bits=7, products=4)
+def test_four_products_of_wide_activations_are_refused(tmp_path):
+    source = tmp_path / "wide.cpp"
+    source.write_text('#include "lanes.hpp"\nint segment = ilmpq::Fixed4Dsp<7, ilmpq::FOUR>::SEGMENT;\n')
+    done = compiled("-std=c++11", f"-isystem{headers()}", f"-I{SOURCES}", "-fsyntax-only", str(source))
+    assert "DspLane fields must hold a product" in done.stderr
 
 
 def test_wrong_shapes_and_unfinished_frames_are_refused():

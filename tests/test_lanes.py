@@ -41,14 +41,25 @@ PACKINGS = [
     ("fix8@dsp:2", 6, 1),
     ("fix8@dsp:2", 7, 1),
     ("fix8@dsp:2", 8, 1),
+    ("fix4@dsp2:2", 4, 2),
+    ("fix4@dsp2:2", 6, 2),
+    ("fix4@dsp2:1", 5, 2),
+    ("fix4@dsp1:3", 4, 2),
+    ("fix4@dsp1:3", 8, 1),
+    ("fix8@dsp1:2", 8, 2),
+    ("fix8@dsp1:3", 4, 3),
 ]
-SYNTHESISED = {
-    "pot4_array": "pot4@lut:1",
-    "pot3_array": "pot3@lut:1",
-    "fixed4_lut_array": "fix4@lut:1",
-    "fixed4_dsp_array": "fix4@dsp:2",
-    "fixed8_dsp_array": "fix8@dsp:2",
-}
+# Array, its module, positions.
+SYNTHESISED = [
+    ("pot4@lut:1", "pot4_array", 1),
+    ("pot3@lut:1", "pot3_array", 1),
+    ("fix4@lut:1", "fixed4_lut_array", 1),
+    ("fix4@dsp:2", "fixed4_dsp_array", 2),
+    ("fix8@dsp:2", "fixed8_dsp_array", 2),
+    ("fix4@dsp2:2", "fixed4_dsp_array", 2),
+    ("fix4@dsp1:2", "fixed4_dsp_array", 2),
+    ("fix8@dsp1:2", "fixed8_dsp_array", 2),
+]
 
 pytestmark = pytest.mark.usefixtures("verilator")
 
@@ -134,16 +145,17 @@ def test_no_cost_grew(synthesised):
     """LUT, FF, carry, DSP and BRAM of every array at 16 lanes, within 2 % of the baseline; at most 3 LUTs deep."""
     _, run = synthesised
     assert run.returncode == 0, run.stdout[-3000:]
-    assert run.stderr.count("LUT/MAC") == 24
+    assert run.stderr.count("LUT/MAC") == 32
 
 
 @pytest.mark.parametrize("act_bits", [4, 5, 8])
-@pytest.mark.parametrize("module", SYNTHESISED)
-def test_netlist_equals_integers(synthesised, module, act_bits):
+@pytest.mark.parametrize(("array", "module", "tp"), SYNTHESISED)
+def test_netlist_equals_integers(synthesised, array, module, tp, act_bits):
     folder, _ = synthesised
-    lut = module not in ("fixed4_dsp_array", "fixed8_dsp_array")
-    netlist = folder / f"{module}-16-{act_bits}.v"
-    bench = ArrayBench(SYNTHESISED[module], 16, act_bits, 1 if lut else 2, netlist=netlist)
+    lut = "@lut" in array
+    rows, positions = Geometry.parse(array, 16, tp, act_bits).arrays[0].packing(tp, act_bits)
+    netlist = folder / f"{module}-16-{act_bits}-{0 if lut else rows * positions}.v"
+    bench = ArrayBench(array, 16, act_bits, tp, netlist=netlist)
     if lut:
         passes(bench, 3000)
     else:
@@ -168,6 +180,9 @@ def test_split_array_as_synthesised(tmp_path, act_bits):
         ("fix4@dsp:2", {"ACT_BITS": 3}, "ACT_BITS must be 4 to 8"),
         ("fix4@dsp:2", {"ACT_BITS": 5, "SEGMENT": 8}, "lower SEGMENT"),
         ("fix4@dsp:2", {"TP": 3}, "needs even ROWS, even TP"),
+        ("fix4@dsp:2", {"PRODUCTS": 3}, "PRODUCTS 1, 2 or 4"),
+        ("fix4@dsp2:1", {"TP": 3}, "needs even ROWS or even TP; or set PRODUCTS to 1"),
+        ("fix8@dsp:2", {"PRODUCTS": 4}, "PRODUCTS 1 or 2"),
         ("pot4@lut:1", {"ACT_BITS": 9}, "ACT_BITS must be 4 to 8"),
     ],
 )

@@ -128,6 +128,18 @@ class TestOneRowOfEach(Conformance):
     arrays, tk = "pot4@lut:1, pot3@lut:1, fix4@dsp:1, fix8@dsp:1", 32
 
 
+class TestFewerProductsPerDsp(Conformance):
+    """Beside those that take as many as fit."""
+
+    arrays = "fix4@dsp:2, fix4@dsp2:2, fix4@dsp1:3, fix8@dsp:2, fix8@dsp1:1"
+
+
+class TestFewerProductsPerDspOddEverything(Conformance):
+    """A product alone needs no pair of rows or positions."""
+
+    arrays, tp, tk, act_bits, acc_bits = "fix4@dsp1:3, fix8@dsp1:1, fix4@dsp2:2", 3, 12, 8, 24
+
+
 class TestNarrowAccumulator(Conformance):
     """Sums wrap around modulo 2^acc_bits as numpy's do."""
 

@@ -379,7 +379,7 @@ def test_what_is_computed_with_is_stored():
     )
     graph = Graph("joined", (1, 2, 2), nodes)
     program = Program(graph, {}, {"pool": Arithmetic(np.int32([1]), 0, -127, 127)}, {}, 1.0)
-    with pytest.raises(ModelError, match="input must be stored, not be joined with the logits"):
+    with pytest.raises(ModelError, match="pool must not average input, which is a part of the output both"):
         program.verify()
 
 

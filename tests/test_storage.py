@@ -2,7 +2,11 @@
 
 import pytest
 from nets import concat_net, residual_net
+from networks import shaped
 
+from ilmpq.errors import ModelError
+from ilmpq.graph import Node, Op
+from ilmpq.node import Window
 from ilmpq.storage import TensorFormat, formats, groups, input_layers, layer_bits
 
 
@@ -43,3 +47,31 @@ def test_the_image_is_read_in_eight_bits_whatever_the_others_read():
 )
 def test_code_ranges(tensor, low, high):
     assert (tensor.low, tensor.high) == (low, high)
+
+
+def moved(*nodes):
+    """A network of the input and nodes without weights, or one convolution `a`."""
+    return shaped("net", (3, 8, 8), (Node("input", Op.INPUT), *nodes), {"a": 4} if nodes[0].name == "a" else {})
+
+
+def test_a_network_that_computes_nothing_is_refused():
+    pool = Node("pool", Op.MAX_POOL, ("input",), Window((2, 2), (2, 2)))
+    for nodes in ((pool,), (pool, Node("flat", Op.FLATTEN, ("pool",)))):
+        expected = f"net must compute something: .* lies between its input and {nodes[-1].name}; add one"
+        with pytest.raises(ModelError, match=expected):
+            formats(moved(*nodes), {})
+
+
+def test_an_average_of_what_is_joined_with_the_output_is_refused_by_name():
+    nodes = (
+        Node("a", Op.CONV, ("input",), Window((1, 1))),
+        Node("mean", Op.AVG_POOL, ("a",), Window((1, 1))),
+        Node("both", Op.CONCAT, ("a", "mean")),
+    )
+    with pytest.raises(
+        ModelError, match="mean must not average a, which is a part of the output both: end the network"
+    ):
+        formats(moved(*nodes), {"a": 8})
+    last = Node("b", Op.CONV, ("both",), Window((1, 1)))
+    graph = shaped("net", (3, 8, 8), (Node("input", Op.INPUT), *nodes, last), {"a": 4, "b": 2})
+    assert formats(graph, {"a": 8, "b": 4})["a"].bits == 4

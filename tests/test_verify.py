@@ -144,7 +144,7 @@ def test_a_flipped_bit_in_the_program_is_exit_code_3(run, tmp_path):
     (copy / PROGRAM).write_bytes(content)
     done = ilmpq("verify", copy, "-q")
     assert done.returncode == 3
-    assert "is damaged: its checksum does not match" in done.stderr
+    assert "is damaged: its checksum does not match; copy it again, or run again what wrote it" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["{}", '{"preprocess": 3}', "[]"])

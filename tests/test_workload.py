@@ -17,7 +17,7 @@ from accel.engine.work import works_of
 from ilmpq.bound import Designs, lower_bound, rows_in_proportion
 from ilmpq.canonical import canonical
 from ilmpq.design import EngineConfig
-from ilmpq.errors import DoesNotFit, IlmpqError, ModelError
+from ilmpq.errors import DoesNotFit, IlmpqError
 from ilmpq.geometry import Geometry
 from ilmpq.lower import lower
 from ilmpq.perf import Memory, Unit, frame, machine_of
@@ -108,7 +108,7 @@ def test_what_does_not_fit_is_said_as_the_compiler_says_it():
     net = shapes("cifar_resnet20", 32)
     with pytest.raises(DoesNotFit, match="steps, more than the weight ring's 16"):
         works_for(net, config(ring_depth=16), rows_in(net, proportion(config())))
-    with pytest.raises(ModelError, match="conv1 has rows of pot3, which no array"):
+    with pytest.raises(DoesNotFit, match="conv1 has rows of pot3, which no array"):
         works_for(net, config("fix2@lut:8"), rows_in(net, Ratio.parse("pot3:100")))
     with pytest.raises(DoesNotFit, match="words of the activation memory"):
         works_for(net, config(am_depth=20), rows_in(net, proportion(config())))

@@ -15,14 +15,15 @@ from accel.verilated import read_file_list
 from ilmpq.design import EngineConfig
 from ilmpq.device import PARTS, Part, hardware_folder
 from ilmpq.errors import IlmpqError, UsageError
-from ilmpq.files import write_atomically
+from ilmpq.files import require_own, write_atomically
 
 from .points import POINTS, XC7Z020_POT4, XC7Z045_POT4, Point
 from .wrapper import MODULE, masters, verilog
 
 HP_PORTS = 4
 REGISTERS_AT, REGISTERS_BYTES = 0x43C0_0000, 0x1000
-SCRIPTS = ("build.tcl", "constraints.xdc")
+BUILD, CONSTRAINTS = "build.tcl", "constraints.xdc"
+MARKER = ".ilmpq-board"  # in every folder that `write_folder` began
 MOST_MHZ = 250.0  # of a processing system's clock outputs
 
 
@@ -87,22 +88,28 @@ def rtl_files() -> list[Path]:
 
 
 def write_folder(folder: Path, board: Board, config: EngineConfig, clock_mhz: float | None = None) -> None:
-    """Everything that Vivado needs, and a README; a folder of an earlier call is written over."""
+    """Everything that Vivado needs, and a README; a folder of an earlier call is written over, no other.
+
+    `build.tcl` is written last: without it nothing can be built from a folder that is not whole.
+    """
     config.verify()
     clock_mhz = clock_mhz if clock_mhz is not None else board.holds.assumed_clock_mhz
     if not 1.0 <= clock_mhz <= MOST_MHZ:
-        raise UsageError(f"clock must be from 1 to {MOST_MHZ:g} MHz, not {clock_mhz:g}")
+        raise UsageError(f"clock must be from 1 to {MOST_MHZ:g} MHz, not {clock_mhz:g}: change --clock-mhz")
+    require_own(folder, lambda ours: (ours / MARKER).is_file())
+    write_atomically(folder / MARKER, "Written by accel/engine/board.py, which may write this folder over.\n")
+    (folder / BUILD).unlink(missing_ok=True)
     scripts = hardware_folder() / "boards"
     sources = rtl_files()
     for file in sources:
         write_atomically(folder / "rtl" / file.name, file.read_bytes())
-    for name in SCRIPTS:
-        write_atomically(folder / name, (scripts / name).read_bytes())
+    write_atomically(folder / CONSTRAINTS, (scripts / CONSTRAINTS).read_bytes())
     write_atomically(folder / "ps.tcl", (scripts / board.settings).read_bytes())
     write_atomically(folder / f"{MODULE}.v", verilog(config))
     names = [f"rtl/{file.name}" for file in sources] + [f"{MODULE}.v"]
     write_atomically(folder / "design.tcl", _design(board, config, clock_mhz, names))
     write_atomically(folder / "README.md", _readme(board, config, clock_mhz))
+    write_atomically(folder / BUILD, (scripts / BUILD).read_bytes())
 
 
 def _design(board: Board, config: EngineConfig, clock_mhz: float, sources: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """From an integer program to the engine's descriptors, weight image and memory map.
 
     network     layers and tensors                               ilmpq/network.py
-    layouts     where pixels lie, positions per tile             layout.py, layouts.py
-    placement   bands of rows where a tensor is large, and       schedule.py, memory.py, planning.py
+    layouts     where pixels lie, positions per tile             ilmpq/layout.py, layout.py, layouts.py
+    placement   bands of rows where a tensor is large, and       ilmpq/schedule.py, memory.py, planning.py
                 where tensors lie while they are needed
     weights     row tiles, slots, lane codes                     tiles.py, weights.py
     operations  descriptors with their wait counts               operations.py, order.py
@@ -13,7 +13,9 @@ Whatever the engine cannot run is refused, by name.
 from __future__ import annotations
 
 from ilmpq.design import EngineConfig
+from ilmpq.errors import DoesNotFit
 from ilmpq.network import Transfer, network_of
+from ilmpq.planning import MEMORY_MEND
 from ilmpq.program import Program
 
 from .descriptor import header
@@ -21,6 +23,8 @@ from .image import EngineImage, Pixels, Stored
 from .layouts import Layouts
 from .operations import Operations
 from .planning import Placement
+
+MOST_DESCRIPTORS = 0xFFFF
 
 
 def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
@@ -38,6 +42,11 @@ def compile_program(program: Program, config: EngineConfig, keep_all: bool = Fal
         if keep_all:
             operations.keep(step, band)
     scheduled = operations.order.scheduled()
+    if len(scheduled) > MOST_DESCRIPTORS:
+        raise DoesNotFit(
+            f"{program.graph.name} must take at most {MOST_DESCRIPTORS:,} operations on the engine, not "
+            f"{len(scheduled):,}, most of them bands of rows: {MEMORY_MEND}"
+        )
     descriptors = [each.words() for each in scheduled]
     source, output = network.input, network.output
     return EngineImage(

@@ -113,6 +113,7 @@ class Image(Operation):
 class Compute(Operation):
     """What CONV, MAX and AVERAGE share."""
 
+    image_rows: int = _at(2, 16, 16)  # 0: there is one image
     mode: int = _at(3, 0, 3)
     source_split: int = _at(3, 3, 1)
     image: int = _at(3, 4, 1)
@@ -122,6 +123,7 @@ class Compute(Operation):
     residual: int = _at(3, 8, 1)
     residual_split: int = _at(3, 9, 1)
     logits: int = _at(3, 10, 1)
+    row_ends_tile: int = _at(3, 11, 1)
     positions_less_one: int = _at(3, 12, 4)
     source_base: int = _at(4, 0, 16)
     source_stride: int = _at(4, 16, 16)

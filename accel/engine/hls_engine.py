@@ -19,7 +19,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from accel.hls import Lane, Part, library
+from accel.hls import Part, library
 from accel.library import pointer
 from ilmpq.design import EngineConfig
 from ilmpq.errors import InvariantError
@@ -56,7 +56,7 @@ class HlsEngine:
     def __init__(self, config: EngineConfig, packed: bool = False) -> None:
         self.config = config.verify()
         flags = (*COMPILE, "-DILMPQ_PACKED", "-DAP_INT_MAX_W=32768") if packed else COMPILE
-        self._library = ctypes.CDLL(str(library(f'{config_source(config)}#include "engine_driver.hpp"\n', flags)))
+        self._library = ctypes.CDLL(str(library(driver_source(config), flags)))
         self._library.engine_new.restype = ctypes.c_void_p
         self._library.engine_memory.restype = ctypes.POINTER(ctypes.c_uint8)
         for name in ("status", "done", "steps", "misplaced"):
@@ -170,12 +170,15 @@ class HlsRun:
         )
 
 
+def driver_source(config: EngineConfig) -> str:
+    """What g++ makes the engine's library of."""
+    return f'{config_source(config)}#include "engine_driver.hpp"\n'
+
+
 def config_source(config: EngineConfig) -> str:
     """The configuration in C++."""
     g = config.geometry
-    lanes = [
-        f"ilmpq::LaneRows<{Part(list(Lane)[a.kind], a.rows).lane_type(g.tp, g.act_bits)}, {a.rows}>" for a in g.arrays
-    ]
+    lanes = [f"ilmpq::LaneRows<{Part.of(a).lane_type(g.tp, g.act_bits)}, {a.rows}>" for a in g.arrays]
     sizes = {
         "ROWS": g.rows,
         "TK": g.tk,

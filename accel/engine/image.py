@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilmpq.design import EngineConfig
+from ilmpq.layout import Layout
 from ilmpq.memory import group_words
 from ilmpq.network import Tensor, View
 
-from .layout import Layout
 from .order import Scheduled
 
 Codes = NDArray[np.int64]

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ilmpq.geometry import MOST_BITS_OF_FOUR, Array, Geometry, Resource
+from ilmpq.geometry import Array, Geometry, Resource
 
 from . import lanes_dsp, lanes_lut
 
@@ -41,10 +41,12 @@ def lane_of(array: Array, geometry: Geometry) -> Lane:
     """The lane of one of a geometry's arrays."""
     if array.resource is Resource.LUT:
         return LUT_LANES[array.scheme]
-    if array.scheme == "fix8":
-        return lanes_dsp.fixed8(geometry.tp)
-    four = geometry.act_bits <= MOST_BITS_OF_FOUR and array.rows % 2 == 0 and geometry.tp % 2 == 0
-    return lanes_dsp.fixed4(geometry.act_bits, array.rows, 4 if four else 2)
+    rows, positions = array.packing(geometry.tp, geometry.act_bits)
+    return (
+        lanes_dsp.fixed8(rows, positions)
+        if array.scheme == "fix8"
+        else lanes_dsp.fixed4(geometry.act_bits, rows, positions)
+    )
 
 
 def lanes_of(geometry: Geometry) -> tuple[Lane, ...]:

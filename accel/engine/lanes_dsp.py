@@ -16,6 +16,14 @@ taken from each, so that with A-bit activations, per pass,
     array([-816,  136])
     >>> fixed4(act_bits=5).correction(codes, act_bits=5)
     array([0, 0])
+
+With one product per DSP the lane code is the integer code, and the constant is 0:
+
+    >>> fixed4(act_bits=4, rows=1, positions=1).encode(codes)
+    array([[ 1, 14,  7],
+           [ 3,  3,  9]], dtype=uint8)
+    >>> fixed4(act_bits=4, rows=1, positions=1).correction(codes, act_bits=4)
+    array([0, 0])
 """
 
 from __future__ import annotations
@@ -62,13 +70,11 @@ class DspLane:
         return np.asarray(-offset * share * codes.astype(np.int64).sum(axis=-1), dtype=np.int64)
 
 
-def fixed4(act_bits: int, rows: int = 2, products: int | None = None) -> DspLane:
-    """The lane of a `fixed4_dsp_array` with these parameters; `products` per DSP as in the module's default."""
-    four = (4 if act_bits <= 6 else 2) == 4 if products is None else products == 4
-    pairs_rows = four or rows % 2 == 0
-    return DspLane("fixed4_dsp_array", 4, pairs_rows, act_bits == 4 if four else not pairs_rows)
+def fixed4(act_bits: int, rows: int = 2, positions: int = 2) -> DspLane:
+    """The lane of a `fixed4_dsp_array` in which so many rows and positions share a DSP."""
+    return DspLane("fixed4_dsp_array", 4, rows == 2, positions == 2 and (rows == 1 or act_bits == 4))
 
 
-def fixed8(positions: int) -> DspLane:
-    """The lane of a `fixed8_dsp_array` with so many output positions: it pairs positions where it can, else rows."""
-    return DspLane("fixed8_dsp_array", 8, positions % 2 == 1, positions % 2 == 0)
+def fixed8(rows: int = 1, positions: int = 2) -> DspLane:
+    """The lane of a `fixed8_dsp_array`, likewise."""
+    return DspLane("fixed8_dsp_array", 8, rows == 2, positions == 2)

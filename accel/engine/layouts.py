@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from ilmpq.design import EngineConfig
-from ilmpq.errors import DoesNotFit, ModelError
+from ilmpq.errors import DoesNotFit
 from ilmpq.graph import Op
+from ilmpq.layout import Access, Layout, Tiling, layouts
 from ilmpq.network import Layer, Network, Tensor
+from ilmpq.planning import MEMORY_MEND
 from ilmpq.program import Program
 from ilmpq.schedule import Band, views
 from ilmpq.storage import WIDE
 
 from .descriptor import Mode
-from .layout import Access, Layout, layouts, positions_per_tile
+from .layout import tiling
 from .tiles import tile_count
 
 PAIR_BITS = 4
@@ -29,11 +31,14 @@ class Layouts:
         tensors = [network.input, *(layer.target.tensor for layer in network.layers)]
         for tensor in tensors:
             if tensor.groups > MOST_GROUPS:
-                raise ModelError(f"{tensor.name} has more channels than the engine addresses")
+                raise DoesNotFit(
+                    f"{tensor.name} must have at most {MOST_GROUPS:,} groups of {config.geometry.tk} channels on the "
+                    f"engine, not {tensor.groups:,}: use a geometry with a larger tk"
+                )
         self.of = {tensor.name: self._layout(tensor) for tensor in tensors}
         for layer in network.layers:
             tensor = layer.target.tensor
-            if self.of[tensor.name].pair and self.positions(layer) < 2:
+            if self.of[tensor.name].pair and self.tiling(layer).positions < 2:
                 self._unpaired.add(tensor.name)
                 self.of[tensor.name] = self._layout(tensor)
 
@@ -83,29 +88,33 @@ class Layouts:
         matrix = self.program.matrices[layer.name]
         if matrix.input_bits < source.bits:
             if matrix.input_bits > a or matrix.input_shift > WIDE - a:
-                raise ModelError(
-                    f"{layer.name} reads {source.bits}-bit codes as {matrix.input_bits} bits, the engine as {a}"
+                raise DoesNotFit(
+                    f"{layer.name} reads {source.bits}-bit codes as {matrix.input_bits} bits, the engine as {a}: "
+                    f"quantize with --act-bits {a}, or use a geometry with act_bits {matrix.input_bits}"
                 )
             return Mode.NARROWED
         if source.bits > 2 * a:
-            raise ModelError(f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {a} bits")
+            raise DoesNotFit(
+                f"{layer.name} reads {source.bits}-bit codes, which take more than two passes of {a} bits: "
+                f"use a geometry with act_bits {-(-source.bits // 2)} or more"
+            )
         if source.bits > a:
             return Mode.TWO_PASS
         return Mode.PAIR if self.of[source.name].pair else Mode.BYTE
 
-    def positions(self, layer: Layer, band: Band | None = None) -> int:
-        """Positions in a tile of a layer, or of a band of it."""
+    def tiling(self, layer: Layer, band: Band | None = None) -> Tiling:
+        """The tiles of positions of a layer, or of a band of it."""
         if layer.target.tensor.logits or layer.node.op is Op.AVG_POOL:
-            return 1
+            return Tiling(1)
         touched = {v.tensor.name: v.tensor for v in views(layer)}
-        pairs = [(self.of[t.name], a) for t in touched.values() for a in self._accesses(layer, t, band)]
-        most = min((self._most(a) for _, a in pairs), default=self.config.geometry.tp)
-        for count in range(most, 1, -1):
-            if all(positions_per_tile(layout, [a], self.config.banks, count) == count for layout, a in pairs):
-                return count
-        if self.of[layer.target.tensor.name].pair and band:
-            raise DoesNotFit(f"{layer.name} must write its rows {band.first} to {band.last} in pairs of pixels")
-        return 1
+        accesses = [(self.of[t.name], a) for t in touched.values() for a in self._accesses(layer, t, band)]
+        found = tiling(accesses, self.config.banks, min(self._most(a) for _, a in accesses))
+        if found.positions == 1 and self.of[layer.target.tensor.name].pair and band:
+            raise DoesNotFit(
+                f"{layer.name} must write its rows {band.first} to {band.last - 1} in pairs of pixels, which its reader "
+                f"does not allow: {MEMORY_MEND}"
+            )
+        return found
 
     def _most(self, access: Access) -> int:
         tp = self.config.geometry.tp
@@ -126,14 +135,15 @@ class Layouts:
         strides = [a.stride[1] for a in accesses if not a.writes]
         best: tuple[float, Layout] | None = None
         for layout in layouts(height, width, self._pairs(tensor), self.config.banks, strides):
-            counts = [positions_per_tile(layout, [a], self.config.banks, self._most(a)) for a in accesses]
-            if layout.pair and min(counts) < 2:
+            found = [tiling([(layout, a)], self.config.banks, self._most(a)) for a in accesses]
+            if layout.pair and min(t.positions for t in found) < 2:
                 continue
-            cost = sum(a.rows * a.columns * len(a.taps) / n for a, n in zip(accesses, counts, strict=True))
+            each = [t.tiles(a.rows, a.columns) for t, a in zip(found, accesses, strict=True)]
+            cost = float(sum(n * len(a.taps) for n, a in zip(each, accesses, strict=True)))
             cost *= 1 + layout.words(self.config.banks) / 1e6
             if best is None or cost < best[0]:
                 best = cost, layout
-            if all(n == self._most(a) for a, n in zip(accesses, counts, strict=True)):
+            if each == [Tiling(self._most(a)).tiles(a.rows, a.columns) for a in accesses]:
                 break
         if best is None:  # no two positions can be written at a time: codes get whole bytes
             self._unpaired.add(tensor.name)

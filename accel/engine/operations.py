@@ -8,6 +8,7 @@ import numpy as np
 
 from ilmpq.errors import DoesNotFit, ModelError
 from ilmpq.graph import Op
+from ilmpq.layout import Tiling
 from ilmpq.memory import group_words
 from ilmpq.network import Layer, Tensor, Transfer, View
 from ilmpq.program import Program
@@ -23,6 +24,15 @@ from .weights import LayerWeights, image_steps, layer_weights, plain_steps
 
 MOST_SHIFT = 46
 MOST_AVERAGED = 1028  # pixels: their sum stays within 18 bits
+MOST_PIXELS = 32_767
+STRIDES = ("stride_y", "stride_x", "residual_stride_y", "residual_stride_x")
+# Fields, the largest value that they hold, and what to do about a larger one.
+FIELD_LIMITS = (
+    (("kernel_y", "kernel_x"), 255, "replace the layer by several with smaller kernels, one after another"),
+    (("dilation_y", "dilation_x"), 15, "use a smaller dilation"),
+    (STRIDES, 15, "use smaller strides; those of subsampling that a layer reads through multiply its own"),
+    (("rows", "columns", "height", "width"), MOST_PIXELS, "give a smaller --input-shape"),
+)
 
 
 class Operations:
@@ -134,14 +144,15 @@ class Operations:
         else:
             self._pool(layer, band, reads, writes)
 
-    def _common(self, layer: Layer, band: Band, mode: Mode, positions: int) -> dict[str, int]:
+    def _common(self, layer: Layer, band: Band, mode: Mode, tiled: Tiling) -> dict[str, int]:
         """The fields that every COMPUTE has."""
         w, source, target = layer.window, layer.source.tensor, layer.target.tensor
         arithmetic = self.program.arithmetic.get(layer.name)
         to = self.placement.held(target)
         fields = {
             "mode": mode,
-            "positions_less_one": positions - 1,
+            "positions_less_one": tiled.positions - 1,
+            "row_ends_tile": tiled.row_ends,
             "height": source.height,
             "width": source.width,
             "kernel_y": w.kernel[0],
@@ -179,35 +190,37 @@ class Operations:
         if arithmetic is not None:
             if arithmetic.shift > MOST_SHIFT:
                 raise ModelError(
-                    f"{layer.name} shift must be at most {MOST_SHIFT} on the engine, not {arithmetic.shift}"
+                    f"{layer.name} shift must be at most {MOST_SHIFT} on the engine, not {arithmetic.shift}: "
+                    "lower the quantized model again"
                 )
             fields |= {"shift": arithmetic.shift, "low": arithmetic.low, "high": arithmetic.high}
-        self._check(layer, fields)
         return fields
 
     def _check(self, layer: Layer, fields: dict[str, int]) -> None:
         """Sizes that a descriptor's fields do not hold."""
-        limits = {"kernel_y": 255, "kernel_x": 255, "dilation_y": 15, "dilation_x": 15, "stride_y": 15, "stride_x": 15}
-        for key, most in limits.items():
-            if fields[key] > most:
-                raise ModelError(
-                    f"{layer.name} {key.replace('_', ' ')} must be at most {most} on the engine, not {fields[key]}"
-                )
-        if (
-            max(layer.window.pad[:2]) > 32_767
-            or max(fields["rows"], fields["columns"], fields["height"], fields["width"]) > 32_767
-        ):
-            raise ModelError(f"{layer.name} is larger than the engine's counters")
+        for keys, most, mend in FIELD_LIMITS:
+            for key in keys:
+                if fields.get(key, 0) > most:
+                    raise ModelError(
+                        f"{layer.name} {key.replace('_', ' ')} must be at most {most:,} on the engine, "
+                        f"not {fields[key]:,}: {mend}"
+                    )
+        if max(layer.window.pad[:2]) > MOST_PIXELS:
+            raise ModelError(
+                f"{layer.name} padding must be at most {MOST_PIXELS:,} on the engine, not {max(layer.window.pad[:2]):,}: "
+                "pad less"
+            )
 
     def _conv(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
         outer = self.layouts.unrolled(layer)
         mode = Mode.TWO_PASS if outer and self.config.geometry.act_bits < WIDE else self.layouts.mode(layer)
-        positions = self.layouts.positions(layer, band)
-        fields = self._common(layer, band, mode, positions) | self._reading(layer, mode)
+        tiled = self.layouts.tiling(layer, band)
+        fields = self._common(layer, band, mode, tiled) | self._reading(layer, mode)
         weights, first = self._weights_of(layer, mode, fields)
         if layer.residual is not None:
             fields |= self._residual(layer, layer.residual, band)
-        tiles = -(-fields["rows"] * fields["columns"] // positions)
+        tiles = tiled.tiles(fields["rows"], fields["columns"])
+        self._check(layer, fields)
         self._check_ring(layer, weights, tiles, mode is Mode.TWO_PASS, outer)
         operation = Conv(
             **fields,
@@ -224,14 +237,22 @@ class Operations:
     def _check_ring(self, layer: Layer, weights: LayerWeights, tiles: int, twice: bool, outer: bool) -> None:
         steps = sum(weights.steps) if outer else max(weights.steps)
         if steps > self.config.ring_depth and (outer or twice or tiles > 1):
-            raise DoesNotFit(f"{layer.name} has {steps} steps, more than the weight ring's {self.config.ring_depth}")
+            raise DoesNotFit(
+                f"{layer.name} has {steps} steps, more than the weight ring's {self.config.ring_depth}: "
+                "use an engine with a deeper weight ring, or a geometry with a larger tk"
+            )
         if outer and len(weights.tiles) > MOST_OUTER_TILES:
             raise DoesNotFit(
-                f"{layer.name} has {len(weights.tiles)} row tiles, more than the {MOST_OUTER_TILES} of an image"
+                f"{layer.name} has {len(weights.tiles)} row tiles, more than the {MOST_OUTER_TILES} of an image: "
+                "use a geometry with more rows"
             )
         slots = [len(t.slots) for t in weights.tiles]
         if (sum(slots) if outer else max(slots)) > self.config.table_depth:
-            raise DoesNotFit(f"{layer.name} has more slots than the slot table's {self.config.table_depth}")
+            most = sum(slots) if outer else max(slots)
+            raise DoesNotFit(
+                f"{layer.name} has {most} slots, more than the slot table's {self.config.table_depth}: "
+                "use an engine with a deeper slot table"
+            )
 
     def _reading(self, layer: Layer, mode: Mode) -> dict[str, int]:
         """How bytes become activations."""
@@ -266,7 +287,10 @@ class Operations:
         low, high = self.program.sum_range(layer.name)
         reach = max(int(high.max(initial=0)), -1 - int(low.min(initial=0)))
         if reach >= 1 << (acc_bits - 1):
-            raise DoesNotFit(f"{layer.name} sums can reach {reach:,}, beyond the engine's {acc_bits}-bit accumulators")
+            raise DoesNotFit(
+                f"{layer.name} sums can reach {reach:,}, beyond the engine's {acc_bits}-bit accumulators: "
+                f"use a geometry with acc_bits {reach.bit_length() + 1} or more"
+            )
         return layer_weights(
             self.config,
             layer,
@@ -295,8 +319,9 @@ class Operations:
         }
 
     def _pool(self, layer: Layer, band: Band, reads: list[Range], writes: list[Range]) -> None:
-        mode, positions = self.layouts.mode(layer), self.layouts.positions(layer, band)
-        fields = self._common(layer, band, mode, positions)
+        mode = self.layouts.mode(layer)
+        fields = self._common(layer, band, mode, self.layouts.tiling(layer, band))
+        self._check(layer, fields)
         tk, offset = self.config.geometry.tk, layer.source.tensor.offset
         (first, groups), (target_group, _) = layer.source.group_range(tk), layer.target.group_range(tk)
         fields["source_base"] += first * fields["source_stride"]
@@ -305,8 +330,12 @@ class Operations:
             self.order.add(layer.name, Max(**fields, **shared), reads, writes)
             return
         area = layer.window.kernel[0] * layer.window.kernel[1]
-        if area > MOST_AVERAGED or area * 255 >> self.config.geometry.acc_bits:
-            raise ModelError(f"{layer.name} must average at most {MOST_AVERAGED} pixels on the engine, not {area}")
+        most = min(MOST_AVERAGED, (1 << self.config.geometry.acc_bits) // 255)
+        if area > most:
+            raise ModelError(
+                f"{layer.name} must average at most {most:,} pixels on the engine, not {area:,}: "
+                "average in two pools, one after the other, or give a smaller --input-shape"
+            )
         multiplier = self.program.arithmetic[layer.name].multiplier
         every = multiplier if len(multiplier) == 1 else multiplier.reshape(-1, fields["columns"])
         by_position = np.broadcast_to(

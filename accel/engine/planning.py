@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ilmpq.design import EngineConfig
+from ilmpq.layout import Layout
 from ilmpq.network import Network, Tensor
 from ilmpq.planning import Planner
 
-from .layout import Layout
 from .layouts import Layouts
 from .order import Range
 

@@ -65,7 +65,18 @@ XC7Z045_POT4 = _point("pot4", _XC7Z045, "pot4@lut:22, fix4@dsp:8, fix8@dsp:2")
 # Of the first the arrays are synthesised whole, the second is synthesised again by the tests.
 SMALL = _point("small", _SMALL, "pot4@lut:2, fix4@dsp:2, fix8@dsp:2")
 TESTED = _point("tested", replace(_SMALL, image_kernels=((3, 1),)), "pot4@lut:2, fix4@dsp:2, fix8@dsp:2", tk=8)
-POINTS = (XC7Z020_POT4, XC7Z020_POT3, XC7Z020_POT3_A5, XC7Z045_POT4, SMALL, TESTED)
+# Of other shapes, for the model of what an engine costs (`ilmpq/resources.py`).
+VARIED = (
+    _point("fixed8", _XC7Z020, "fix8@dsp:12", tk=8, am_depth=8192),
+    _point("fair", _XC7Z020, "fix4@lut:20, fix4@dsp:12"),
+    _point("rows64", _XC7Z020, "pot3@lut:52, fix4@dsp:8, fix8@dsp:4", tk=8, am_depth=8192),
+    _point("lanes32", _XC7Z020, "pot3@lut:10, fix4@dsp:4, fix8@dsp:2", tk=32, am_depth=2560),
+    _point("positions8", _XC7Z020, "pot3@lut:18, fix4@dsp:4, fix8@dsp:2", tk=8, tp=8, am_depth=5120, patch_writers=2),
+    _point("positions6", _XC7Z020, "pot3@lut:26, fix4@dsp:4, fix8@dsp:2", tp=6, am_depth=2560, ring_depth=1024),
+    _point("pot3-a8", _XC7Z020, "pot3@lut:20, fix4@dsp:4, fix8@dsp:4", act_bits=8),
+    _point("rows64", _XC7Z045, "pot4@lut:46, fix4@dsp:14, fix8@dsp:4", tp=8, am_depth=4096, ring_depth=2560),
+)
+POINTS = (XC7Z020_POT4, XC7Z020_POT3, XC7Z020_POT3_A5, XC7Z045_POT4, SMALL, TESTED, *VARIED)
 
 SMALL_ROWS = {"pot4@lut": 8, "fix4@dsp": 4, "fix8@dsp": 4}
 

@@ -27,6 +27,7 @@ from .result import BUSY, EngineResult
 
 RTL = Path(__file__).parents[2] / "hw" / "rtl"
 SIM = RTL.parent / "sim"
+DRIVER = (SIM / "rtl_engine_driver.cpp", SIM / "axi_memory.hpp")
 BASE_ALIGNMENT = 128
 ADDRESSES = 1 << 32
 START, ABORT, CLEAR = 1, 2, 4  # bits of CONTROL
@@ -67,11 +68,12 @@ class Port(IntEnum):
 
 @dataclass(frozen=True)
 class Timing:
-    """Of the memory: cycles to a burst's first word, bytes a cycle for all ports (0: no limit), share of idle cycles."""
+    """Of the memory: cycles to a burst's first word, bytes a cycle for all ports (0: no limit), shares of cycles and addresses."""
 
     latency: int = 20
     bytes_per_cycle: float = 0.0
-    stall: float = 0.0
+    stall: float = 0.0  # cycles in which a port that could go on does not
+    words_first: float = 0.0  # write addresses that are not taken before their first word is offered
     seed: int = 1
 
 
@@ -105,7 +107,9 @@ class RtlEngine:
 
     def _resize(self, size: int) -> None:
         if size > ADDRESSES:
-            raise DoesNotFit(f"engine programs must take at most {ADDRESSES:,} bytes of memory, not {size:,}")
+            raise DoesNotFit(
+                f"engine programs must take at most {ADDRESSES:,} bytes of memory, not {size:,}: use a smaller network"
+            )
         self._library.resize(self._engine, ctypes.c_uint64(size))
         self.memory = np.ctypeslib.as_array(self._library.memory_of(self._engine), (size,))
 
@@ -133,6 +137,13 @@ class RtlEngine:
         """How the engine broke the bus' protocol, if it did."""
         return bytes(self._library.violation(self._engine)).decode()
 
+    @property
+    def words_moved(self) -> tuple[int, int]:
+        """Words of 64 bits that memory gave and took, since it was made."""
+        read, written = ctypes.c_uint64(), ctypes.c_uint64()
+        self._library.words_moved(self._engine, ctypes.byref(read), ctypes.byref(written))
+        return read.value, written.value
+
     def start(
         self,
         program: NDArray[np.uint32] | Sequence[int],
@@ -157,6 +168,7 @@ class RtlEngine:
             ctypes.c_int(timing.latency),
             ctypes.c_int(round(256 * timing.bytes_per_cycle)),
             ctypes.c_int(round(256 * timing.stall)),
+            ctypes.c_int(round(256 * timing.words_first)),
             ctypes.c_uint32(timing.seed),
         )
         self.write(Register.INTERRUPT, 1)
@@ -200,6 +212,8 @@ class RtlEngine:
             raise InvariantError(f"engine must be done after {most_cycles} cycles: status {result.status:#x}")
         if self.violation:
             raise InvariantError(f"engine must follow AXI4: {self.violation}")
+        if not self.bus_idle:
+            raise InvariantError("engine must leave no transfer under way when it is done")
         return result
 
 
@@ -263,9 +277,8 @@ def _packed(values: list[int]) -> str:
 def _library(config: EngineConfig, stub: bool) -> Path:
     parameters = [f"-G{name}={value}" for name, value in rtl_parameters(config).items()]
     sources = rtl_sources(stub)
-    driver = [SIM / "rtl_engine_driver.cpp", SIM / "axi_memory.hpp"]
     macros = [f"-DWEIGHT_PORTS={config.weight_ports}", *(["-DSTUB"] if stub else [])]
-    inputs = f"{FLAGS}{parameters}{macros}".encode() + b"".join(f.read_bytes() for f in (*sources, *driver))
+    inputs = f"{FLAGS}{parameters}{macros}".encode() + b"".join(f.read_bytes() for f in (*sources, *DRIVER))
 
     def build(folder: Path) -> Path:
         call(
@@ -282,7 +295,7 @@ def _library(config: EngineConfig, stub: bool) -> Path:
             ],
             "engine",
         )
-        for file in driver:
+        for file in DRIVER:
             shutil.copy(file, folder)
         return compile_verilated(folder, "engine", "-shared", *macros)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_flow
 
-from ilmpq.errors import ModelError
+from ilmpq.errors import DoesNotFit
 from ilmpq.geometry import Geometry
 from ilmpq.rowtiles import holds, tiles_needed
 from ilmpq.schemes import BY_IDENT
@@ -68,7 +68,10 @@ def _shares(name: str, geometry: Geometry, scheme: NDArray[np.uint8]) -> tuple[i
     fits = [[holds(array.scheme, each) for array in geometry.arrays] for each in names]
     for each, row in zip(names, fits, strict=True):
         if not any(row):
-            raise ModelError(f"{name} has rows of {each}, which no array of the geometry computes")
+            raise DoesNotFit(
+                f"{name} has rows of {each}, which no array of the geometry computes: quantize with "
+                f"a --ratio of {', '.join(s.name for s in geometry.schemes())}, or use a geometry with such an array"
+            )
     room = {scheme.name: rows for scheme, rows in geometry.schemes().items()}
     tiles = int(tiles_needed(dict(zip(names, counts.tolist(), strict=True)), room))
     return tiles, _flow(counts, fits, [tiles * a.rows for a in geometry.arrays], geometry, idents)

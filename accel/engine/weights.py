@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilmpq.design import EngineConfig
-from ilmpq.errors import ModelError
+from ilmpq.errors import DoesNotFit
 from ilmpq.network import Layer
 from ilmpq.program import Arithmetic, Matrix
 from ilmpq.schemes import BY_NAME
@@ -18,6 +18,7 @@ from .lanes import lanes_of
 from .tiles import RowTile, row_tiles
 
 Words = NDArray[np.uint64]
+MOST_STEPS = 0xFFFF  # a row tile's header has 16 bits for them
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,11 @@ def layer_weights(
         codes = _hardware_rows(tile, tap.codes[:, inside])
         bias = corrected[np.maximum(tile.rows, 0)] - _corrections(config, codes, passes)
         steps = codes.shape[1]
-        if steps > 0xFFFF:
-            raise ModelError(f"{layer.name} must have at most 65,535 steps, not {steps}")
+        if steps > MOST_STEPS:
+            raise DoesNotFit(
+                f"{layer.name} must have at most {MOST_STEPS:,} steps of weights in a row tile, not {steps:,}: "
+                "use a geometry with a larger tk"
+            )
         groups.append(kept)
         counts.append(steps)
         parts.append(

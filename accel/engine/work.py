@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
+from ilmpq.layout import Tiling
 from ilmpq.perf import Counts, Frame, Unit, Work
 from ilmpq.windows import Windows
 
@@ -38,8 +39,9 @@ def _work(
         return Work(each.layer, Unit.IMAGE, waits)
     assert isinstance(o, Compute)
     count = o.rows * o.columns
-    positions_per_tile = o.positions_less_one + 1
-    whole = Work(each.layer, Unit.POOL, waits, tiles=-(-count // positions_per_tile), positions=positions_per_tile)
+    tiled = Tiling(o.positions_less_one + 1, bool(o.row_ends_tile))
+    tiles_of_positions = tiled.tiles(o.rows, o.columns)
+    whole = Work(each.layer, Unit.POOL, waits, tiles=tiles_of_positions, positions=tiled.positions)
     if not isinstance(o, Conv):
         taps, lanes = o.kernel_y * o.kernel_x, image.config.geometry.tk
         groups = np.ones(o.tiles, np.int64)
@@ -54,7 +56,7 @@ def _work(
         slot_cycles=2 if o.residual else 1,
         passes=passes,
         together=bool(o.position_outer),
-        window_cycles=unrolled.cycles(image.config, positions_per_tile) if o.image and unrolled else 0.0,
+        window_cycles=unrolled.cycles(image.config, tiled.positions) if o.image and unrolled else 0.0,
         windows_ahead=unrolled.ahead if o.image and unrolled else 0,
         bytes=unrolled.bytes * count // positions[each.layer] if o.image and unrolled else 0,
         macs=macs.get(each.layer, 0) * count // positions[each.layer],

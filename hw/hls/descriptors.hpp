@@ -54,11 +54,11 @@ struct Image {
 // CONV, MAX and AVERAGE.
 struct Compute {
   uint32_t kind, mode;
-  bool image, position_outer, has_residual, logits;
+  bool image, position_outer, has_residual, logits, row_ends_tile;
   int positions;
   View source, target, residual;
   int32_t height, width;
-  uint32_t kernel_y, kernel_x, dilation_y, dilation_x, stride_y, stride_x, rows, columns;
+  uint32_t kernel_y, kernel_x, dilation_y, dilation_x, stride_y, stride_x, rows, columns, image_rows;
   int32_t first_y, first_x;
   uint32_t source_row, target_row, target_x, residual_row, residual_x, residual_stride_y, residual_stride_x;
   int narrow_shift, narrow_sub, narrow_low, narrow_high;
@@ -76,14 +76,15 @@ struct Compute {
 
   explicit Compute(const uint32_t w[DESCRIPTOR_WORDS])
       : kind(bits(w[0], 0, 4)), mode(bits(w[3], 0, 3)), image(bits(w[3], 4, 1)), position_outer(bits(w[3], 5, 1)),
-        has_residual(bits(w[3], 8, 1)), logits(bits(w[3], 10, 1)), positions(bits(w[3], 12, 4) + 1),
+        has_residual(bits(w[3], 8, 1)), logits(bits(w[3], 10, 1)),
+        row_ends_tile(bits(w[3], 11, 1)), positions(bits(w[3], 12, 4) + 1),
         source(view(w[4], w[5], w[6], bits(w[3], 3, 1), mode == PAIR)),
         target(view(w[12], w[13], w[14], bits(w[3], 7, 1), bits(w[3], 6, 1))),
         residual(view(w[17], w[18], w[19], bits(w[3], 9, 1), false)), height(bits(w[7], 0, 16)),
         width(bits(w[7], 16, 16)), kernel_y(bits(w[8], 0, 8)), kernel_x(bits(w[8], 8, 8)),
         dilation_y(bits(w[8], 16, 4)), dilation_x(bits(w[8], 20, 4)), stride_y(bits(w[8], 24, 4)),
         stride_x(bits(w[8], 28, 4)), rows(bits(w[9], 0, 16)), columns(bits(w[9], 16, 16)),
-        first_y(static_cast<int16_t>(bits(w[10], 0, 16))), first_x(static_cast<int16_t>(bits(w[10], 16, 16))),
+        image_rows(bits(w[2], 16, 16)), first_y(static_cast<int16_t>(bits(w[10], 0, 16))), first_x(static_cast<int16_t>(bits(w[10], 16, 16))),
         source_row(bits(w[11], 0, 24)), target_row(bits(w[15], 0, 24)), target_x(bits(w[16], 0, 16)),
         residual_row(bits(w[20], 0, 24)), residual_x(bits(w[16], 16, 16)), residual_stride_y(bits(w[19], 24, 4)),
         residual_stride_x(bits(w[19], 28, 4)), narrow_shift(bits(w[21], 0, 3)), narrow_sub(bits(w[21], 3, 8)),

@@ -91,7 +91,7 @@ struct SignMagnitude : LutLane<A, MAGNITUDE_BITS + 1, (1 << MAGNITUDE_BITS) - 1>
   };
 };
 
-// Several products in one multiplication of a DSP48E1 (25 x 18 bits, 48 bits of sum).
+// One product or several in one multiplication of a DSP48E1 (25 x 18 bits, 48 bits of sum).
 //
 // (w0 + w1*2^ROW_STEP) * (a0 + a1*2^POSITION_STEP) holds w_r*a_p at bit r*ROW_STEP + p*POSITION_STEP. A sum starts with
 // half a field's range in every field, so that no field is ever negative and none borrows from the next: taking the sum
@@ -108,11 +108,12 @@ struct DspLane {
   static const int POSITIONS = PER_POSITIONS;
   static const int LARGEST_PRODUCT = ((1 << (W - 1)) - 1) * (OFFSET ? 1 << (A - 1) : (1 << A) - 1);
 
-  // Bits from one field to the next, the narrowest.
+  // Bits from one field to the next, the narrowest. A field alone has 48; 31 are more than a sum needs and fit an int.
   static const int APART = ROW_STEP > POSITION_STEP ? ROW_STEP - POSITION_STEP : POSITION_STEP - ROW_STEP;
-  static const int ROOM = PER_ROWS == 1        ? POSITION_STEP
-                          : PER_POSITIONS == 1 ? ROW_STEP
-                                               : least(APART, least(ROW_STEP, POSITION_STEP));
+  static const int ROOM = PER_ROWS * PER_POSITIONS == 1 ? 31
+                          : PER_ROWS == 1               ? POSITION_STEP
+                          : PER_POSITIONS == 1          ? ROW_STEP
+                                                        : least(APART, least(ROW_STEP, POSITION_STEP));
   static const int SEGMENT = ((1 << (ROOM - 1)) - 1) / LARGEST_PRODUCT + UNSAFE_PRODUCTS;
 
   static const int ROW_AT = PER_ROWS == 2 ? ROW_STEP - UNSAFE_BITS : 0;
@@ -120,7 +121,8 @@ struct DspLane {
   static const int WEIGHT_WORD = W + ROW_AT;
   static const int ACT_WORD = A + POSITION_AT + 1;
 
-  static_assert(PER_ROWS * PER_POSITIONS >= 2 && PER_ROWS <= 2 && PER_POSITIONS <= 2, "DspLane pairs rows, positions");
+  static_assert(least(PER_ROWS, PER_POSITIONS) >= 1 && PER_ROWS <= 2 && PER_POSITIONS <= 2,
+                "DspLane pairs rows, positions, both or neither");
   static_assert(SEGMENT >= 1, "DspLane fields must hold a product: fewer activation bits or fewer products per DSP");
   static_assert((WEIGHT_WORD <= 25 && ACT_WORD <= 18) || (WEIGHT_WORD <= 18 && ACT_WORD <= 25),
                 "DspLane operands must fit a DSP48E1's 25 x 18 bits");
@@ -183,8 +185,10 @@ struct DspLane {
   };
 };
 
-// Products per DSP: two rows x two positions, two rows, or two positions.
-enum Pairing { FOUR, ROW_PAIR, POSITION_PAIR };
+// Products per DSP: two rows x two positions, two rows, two positions, or one.
+enum Pairing { FOUR, ROW_PAIR, POSITION_PAIR, SINGLE };
+constexpr int paired_rows(Pairing pairing) { return pairing == FOUR || pairing == ROW_PAIR ? 2 : 1; }
+constexpr int paired_positions(Pairing pairing) { return pairing == FOUR || pairing == POSITION_PAIR ? 2 : 1; }
 
 template <int A> using Pot3 = PowerOfTwo<A, 3, 2>;
 template <int A> using Pot4 = PowerOfTwo<A, 5, 3>;
@@ -194,13 +198,13 @@ template <int A> using Fixed4Lut = SignMagnitude<A, 3>;
 template <int A> using Fixed8Lut = SignMagnitude<A, 7>;
 
 template <int A, Pairing P = (A <= 6 ? FOUR : ROW_PAIR), int UNSAFE_PRODUCTS = 0, int UNSAFE_BITS = 0>
-using Fixed4Dsp = DspLane<4, A, P == POSITION_PAIR ? 1 : 2, P == ROW_PAIR ? 1 : 2, P == FOUR && A == 4 ? 10 : 21,
+using Fixed4Dsp = DspLane<4, A, paired_rows(P), paired_positions(P), P == FOUR && A == 4 ? 10 : 21,
                           P == POSITION_PAIR ? 24 - A : (A == 4 ? 20 : 11), P == POSITION_PAIR || (P == FOUR && A == 4),
                           UNSAFE_PRODUCTS, UNSAFE_BITS>;
 
 template <int A, Pairing P = POSITION_PAIR, int UNSAFE_PRODUCTS = 0, int UNSAFE_BITS = 0>
-using Fixed8Dsp = DspLane<8, A, P == POSITION_PAIR ? 1 : 2, P == ROW_PAIR ? 1 : 2, 17, 24 - A, P == POSITION_PAIR,
-                          UNSAFE_PRODUCTS, UNSAFE_BITS>;
+using Fixed8Dsp = DspLane<8, A, paired_rows(P), paired_positions(P), 17, 24 - A, P == POSITION_PAIR, UNSAFE_PRODUCTS,
+                          UNSAFE_BITS>;
 
 }  // namespace ilmpq
 

@@ -29,28 +29,36 @@ class Positions {
 
   void restart(const Compute &op) {
     oy = ox = 0;
+    image_rows_left = op.image_rows;
     now.y = op.first_y;
     now.row = op.source_row;
     target_row = op.target_row;
     residual_row = op.residual_row;
   }
 
-  static uint32_t tiles(const Compute &op) { return (op.rows * op.columns + op.positions - 1) / op.positions; }
+  static uint32_t tiles(const Compute &op) {
+    const uint32_t size = op.positions;
+    return op.row_ends_tile ? op.rows * ((op.columns + size - 1) / size) : (op.rows * op.columns + size - 1) / size;
+  }
 
   void next(const Compute &op, Tile<Config::TP> &tile) {
+    bool ended = false;
     tile.count = 0;
     for (int p = 0; p < op.positions; p++) {
       ILMPQ_HLS(pipeline II=1)
-      if (oy == op.rows) break;
+      if (ended || oy == op.rows) break;
       now.x = op.first_x + static_cast<int32_t>(ox * op.stride_x);
       now.target = op.target.pixel(target_row, op.target_x + ox);
       now.residual = op.residual.pixel(residual_row, op.residual_x + ox * op.residual_stride_x);
       tile.position[p] = now;
       tile.count = p + 1;
       if (++ox == op.columns) {
+        ended = op.row_ends_tile;
         ox = 0;
         oy++;
-        now.y += op.stride_y;
+        const bool image_ends = image_rows_left == 1;
+        image_rows_left = image_ends ? op.image_rows : image_rows_left - 1;
+        now.y = image_ends ? op.first_y : now.y + static_cast<int32_t>(op.stride_y);
         now.row = op.source.advanced(now.row, source_step);
         target_row = op.target.advanced(target_row, target_step);
         residual_row = op.residual.advanced(residual_row, residual_step);
@@ -60,7 +68,7 @@ class Positions {
 
  private:
   uint32_t source_step, target_step, residual_step;
-  uint32_t oy, ox, target_row, residual_row;
+  uint32_t oy, ox, target_row, residual_row, image_rows_left;  // 0: there is one image
   Position now;
 };
 

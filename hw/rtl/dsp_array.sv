@@ -1,4 +1,5 @@
-// An array on DSP48E1s: packs weights of two rows and activations of two positions into one product, and skews the lanes.
+// An array on DSP48E1s: packs weights of two rows, activations of two positions, both or neither into one product, and
+// skews the lanes.
 //
 // ON_A_ACTIVATIONS = 0: A = w0 + w1 * 2^STEP_ROW, B = a0 + a1 * 2^STEP_POSITION. The product holds w0*a0 at bit 0, w1*a0 at
 // STEP_ROW, w0*a1 at STEP_POSITION, w1*a1 at their sum. ON_A_ACTIVATIONS = 1: activations on A, less 2^(ACT_BITS-1) each
@@ -49,7 +50,7 @@ module dsp_array #(
   localparam int WEIGHT_WORD = WEIGHT_BITS + (PAIR_ROWS ? ROW_AT : 0);
   localparam int ACT_WORD = ACT_BITS + (PAIR_POSITIONS ? POSITION_AT : 0);
 
-  if (ROWS % PER_ROWS != 0 || TP % PER_POSITIONS != 0 || !PAIR_ROWS && !PAIR_POSITIONS) begin : g_bad_pairs
+  if (ROWS % PER_ROWS != 0 || TP % PER_POSITIONS != 0) begin : g_bad_pairs
     $error("dsp_array ROWS must be even to pair rows, TP must be even to pair positions");
   end
   if (WEIGHT_WORD > (ON_A_ACTIVATIONS ? 18 : 25) || ACT_WORD > (ON_A_ACTIVATIONS ? 24 : 17)) begin : g_bad_step

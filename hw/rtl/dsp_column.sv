@@ -1,4 +1,4 @@
-// TK DSPs, one per lane, whose products hold FIELDS (2 or 4) packed products each, and the accumulators of the fields.
+// TK DSPs, one per lane, whose products hold FIELDS (1, 2 or 4) packed products each, and the accumulators of the fields.
 //
 // P = a*b + c runs through chains of CHAIN DSPs. A field of w bits holds an offset + the sum of its products, which makes
 // it non-negative: no field borrows from the next one, no repair. After SEGMENT lanes a narrow field would overflow. So
@@ -20,7 +20,7 @@ module dsp_column #(
   parameter int STAGE      = 2,
   // DSPs after which narrow fields are split
   parameter int SEGMENT    = 8,
-  // packed products per DSP: at bits 0, STEP_HIGH, or at 0, STEP_LOW, STEP_HIGH, STEP_HIGH + STEP_LOW
+  // packed products per DSP: at bit 0, at 0, STEP_HIGH, or at 0, STEP_LOW, STEP_HIGH, STEP_HIGH + STEP_LOW
   parameter int FIELDS     = 4,
   parameter int STEP_LOW   = 10,
   parameter int STEP_HIGH  = 20,

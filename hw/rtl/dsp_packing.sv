@@ -1,6 +1,6 @@
 // How products are packed into the 48 bits of a DSP48E1: the sizes of fields and what follows from them.
 //
-// A layout is (fields, low, high): 2 fields at bits 0 and `high`, or 4 at 0, `low`, `high`, `low` + `high`. A load is
+// A layout is (fields, low, high): a field at bit 0, or 2 at 0 and `high`, or 4 at 0, `low`, `high`, `low` + `high`. A load is
 // (chain, segment, top): `chain` DSPs in a cascade, products up to ±`top`, and a field too narrow for the sum of a chain
 // is split after every `segment` products. dsp_column.sv tells what splitting is.
 package dsp_packing;
@@ -100,12 +100,13 @@ package dsp_packing;
     while (tk % default_chain != 0) default_chain = default_chain - 1;
   endfunction
 
-  // Fixed4. With 4-bit activations and four products they lie on port A with an offset, else weights lie on port A.
+  // Fixed4. With 4-bit activations and four products they lie on port A with an offset, else weights lie on port A, but
+  // where two products are of two positions. A product alone has a DSP's 48 bits and needs neither offset nor splitting.
   function automatic bit fixed4_pairs_rows(input int rows, input int products);
-    fixed4_pairs_rows = products == 4 || rows % 2 == 0;
+    fixed4_pairs_rows = products == 4 || products == 2 && rows % 2 == 0;
   endfunction
   function automatic bit fixed4_offset(input int rows, input int act_bits, input int products);
-    fixed4_offset = (products == 4) ? act_bits == 4 : !fixed4_pairs_rows(rows, products);
+    fixed4_offset = (products == 4) ? act_bits == 4 : products == 2 && !fixed4_pairs_rows(rows, products);
   endfunction
   function automatic int fixed4_low(input int act_bits);
     fixed4_low = (act_bits == 4) ? 10 : 11;
@@ -114,7 +115,7 @@ package dsp_packing;
     fixed4_high = fixed4_offset(rows, act_bits, products) ? ((act_bits == 4) ? 20 : 24 - act_bits) : 21;
   endfunction
   function automatic int fixed4_segment(input int act_bits, input int products, input int chain);
-    fixed4_segment = (products == 2) ? chain : (act_bits == 4) ? 8 : (act_bits == 5) ? 2 : 1;
+    fixed4_segment = (products != 4) ? chain : (act_bits == 4) ? 8 : (act_bits == 5) ? 2 : 1;
   endfunction
   function automatic int fixed4_latency(
       input int rows, input int tk, input int act_bits, input int products, input int chain, input int stage, input int segment);
@@ -124,21 +125,26 @@ package dsp_packing;
     );
   endfunction
 
-  // Fixed8. An even number of positions is paired, on port A with an offset; else rows are.
-  function automatic bit fixed8_pairs_rows(input int tp);
-    fixed8_pairs_rows = tp % 2 != 0;
+  // Fixed8. Of two products an even number of positions is paired, on port A with an offset; else rows are.
+  function automatic bit fixed8_pairs_rows(input int tp, input int products);
+    fixed8_pairs_rows = products == 2 && tp % 2 != 0;
   endfunction
-  function automatic int fixed8_step(input int tp, input int act_bits);
-    fixed8_step = fixed8_pairs_rows(tp) ? 17 : 24 - act_bits;
+  function automatic bit fixed8_offset(input int tp, input int products);
+    fixed8_offset = products == 2 && !fixed8_pairs_rows(tp, products);
   endfunction
-  function automatic int fixed8_segment(input int tp, input int act_bits);
-    if (fixed8_pairs_rows(tp)) fixed8_segment = (act_bits == 4) ? 32 : 1 << (8 - act_bits);
+  function automatic int fixed8_step(input int tp, input int act_bits, input int products);
+    fixed8_step = fixed8_pairs_rows(tp, products) ? 17 : 24 - act_bits;
+  endfunction
+  function automatic int fixed8_segment(input int tp, input int act_bits, input int products, input int chain);
+    if (products == 1) fixed8_segment = chain;
+    else if (fixed8_pairs_rows(tp, products)) fixed8_segment = (act_bits == 4) ? 32 : 1 << (8 - act_bits);
     else fixed8_segment = (act_bits <= 6) ? 32 : (act_bits == 7) ? 4 : 1;
   endfunction
   function automatic int fixed8_latency(
-      input int tk, input int tp, input int act_bits, input int chain, input int stage, input int segment);
+      input int tk, input int tp, input int act_bits, input int products, input int chain, input int stage, input int segment);
     fixed8_latency = latency(
-      tk, stage, 2, 0, fixed8_step(tp, act_bits), chain, segment, largest_product(8, act_bits, !fixed8_pairs_rows(tp))
+      tk, stage, products, 0, fixed8_step(tp, act_bits, products), chain, segment,
+      largest_product(8, act_bits, fixed8_offset(tp, products))
     );
   endfunction
 

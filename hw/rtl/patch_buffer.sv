@@ -37,7 +37,7 @@ module patch_buffer #(
   localparam int PAIR_BITS = (PAIRS > 1) ? $clog2(PAIRS) : 1;
   localparam int TURN_BITS = (WRITERS > 1) ? $clog2(WRITERS) : 1;
 
-  // Positions still to come; the last tile may have fewer of them than others.
+  // Positions still to come; the last tile, or a row's, may have fewer of them than others.
   logic [15:0] columns_left, rows_left;
   logic active, column_last, last;
   assign column_last = columns_left == 16'd1;
@@ -51,7 +51,7 @@ module patch_buffer #(
   logic [WRITERS-1:0] busy, ends;
   logic accept, tile_last;
   assign last_pair = 4'((op_i[26*32+16+:5] - 5'd1) >> 1);
-  assign tile_last = last || position == op_i[3*32+12+:4];
+  assign tile_last = last || position == op_i[3*32+12+:4] || (column_last && op_i[3*32+11]);
   assign patch_ready_o = active && running_i && !claimed[fill] && (!busy[turn] || ends[turn]);
   assign accept = patch_valid_i && patch_ready_o;
   assign valid_o = full[read];

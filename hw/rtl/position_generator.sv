@@ -1,4 +1,6 @@
 // Walks the output positions in raster order, one a cycle, and collects the next tile of them beside the tile in work.
+// A tile may have to end with a row of them. Images lie one below the other: after so many rows of outputs taps begin
+// again at the first one's row of the image, while row starts go on.
 //
 // After the last position it begins again, for the next row tile. A tile has, of each position: column and row of its
 // first tap, and its row start; and what the write-back needs (engine_pkg): destination and residual pixels by bank.
@@ -35,12 +37,13 @@ module position_generator #(
 );
   localparam int TARGET_EACH = 1 + 2 * BANK_BITS + ADDRESS;
 
-  logic pair, target_split, residual_split, logits;
+  logic pair, target_split, residual_split, logits, row_ends_tile;
   logic [3:0] most;
   assign target_split = op_i[3*32+7];
   assign pair = op_i[3*32+6];
   assign residual_split = op_i[3*32+9];
   assign logits = op_i[3*32+10];
+  assign row_ends_tile = op_i[3*32+11];
   assign most = op_i[3*32+12+:4];
 
   // x's share of a pixel number.
@@ -53,12 +56,12 @@ module position_generator #(
 
   // The position at hand.
   logic [3:0] index;
-  logic [15:0] columns_left, rows_left, x, y, target_x, residual_x;
+  logic [15:0] columns_left, rows_left, image_rows_left, x, y, target_x, residual_x;
   logic [PIXEL-1:0] row, target_row, residual_row, next_row, next_target, next_residual;
   logic column_last, last, tile_last, walking;
   assign column_last = columns_left == 16'd1;
   assign last = column_last && rows_left == 16'd1;
-  assign tile_last = last || index == most;
+  assign tile_last = last || index == most || (column_last && row_ends_tile);
   row_adder #(.BITS(PIXEL)) source_adder (.row_i(row), .step_i(step_y_i), .step_less_ring_i(step_y_less_i), .sum_o(next_row));
   row_adder #(.BITS(PIXEL)) target_adder (
     .row_i(target_row), .step_i(PIXEL'(op_i[13*32+:16])), .step_less_ring_i(target_y_less_i), .sum_o(next_target));
@@ -68,6 +71,7 @@ module position_generator #(
   always_ff @(posedge clk_i) begin
     if (start_i || (enable && last)) begin
       {columns_left, rows_left} <= {op_i[9*32+16+:16], op_i[9*32+:16]};
+      image_rows_left <= op_i[2*32+16+:16];
       {x, y} <= {op_i[10*32+16+:16], op_i[10*32+:16]};
       row <= op_i[11*32+:PIXEL];
       target_row <= op_i[15*32+:PIXEL];
@@ -80,7 +84,9 @@ module position_generator #(
       residual_x <= column_last ? op_i[16*32+16+:16] : residual_x + 16'(op_i[19*32+28+:4]);
       if (column_last) begin
         rows_left <= rows_left - 1'b1;
-        y <= y + 16'(op_i[8*32+24+:4]);
+        // Without a number of rows it never comes to 1 before the last row's end.
+        image_rows_left <= (image_rows_left == 16'd1) ? op_i[2*32+16+:16] : image_rows_left - 1'b1;
+        y <= (image_rows_left == 16'd1) ? op_i[10*32+:16] : y + 16'(op_i[8*32+24+:4]);
         row <= next_row;
         target_row <= next_target;
         residual_row <= next_residual;

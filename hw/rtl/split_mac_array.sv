@@ -72,7 +72,7 @@ module split_mac_array #(
     localparam int COUNT = mac_kinds::element(ROWS, a);
     localparam int BITS = COUNT * TK * mac_kinds::lane_bits(KIND);
     localparam int WAIT = LATENCY - mac_kinds::latency(KIND, COUNT, TK, TP, ACT_BITS);
-    localparam int PRODUCTS = mac_kinds::fixed4_products(COUNT, TP, ACT_BITS);
+    localparam int PRODUCTS = mac_kinds::products(KIND, COUNT, TP, ACT_BITS);
     localparam int AT = mac_kinds::rows_before(ROWS, a) * TP * ACC_BITS;
 
     logic [BITS-1:0] weight;
@@ -83,11 +83,11 @@ module split_mac_array #(
     if (KIND == mac_kinds::POT4_LUT) begin : g_pot4
       pot4_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WAIT(WAIT)) array (
         .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
-    end else if (KIND == mac_kinds::FIXED4_DSP) begin : g_fixed4
+    end else if (KIND == mac_kinds::FIXED4_DSP || KIND == mac_kinds::FIXED4_DSP_TWO || KIND == mac_kinds::FIXED4_DSP_ONE) begin : g_fixed4
       fixed4_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .PRODUCTS(PRODUCTS), .WAIT(WAIT)) array (
         .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
-    end else if (KIND == mac_kinds::FIXED8_DSP) begin : g_fixed8
-      fixed8_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WAIT(WAIT)) array (
+    end else if (KIND == mac_kinds::FIXED8_DSP || KIND == mac_kinds::FIXED8_DSP_ONE) begin : g_fixed8
+      fixed8_dsp_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .PRODUCTS(PRODUCTS), .WAIT(WAIT)) array (
         .clk_i, .en_i(running), .clear_i(!inside_frame), .shift_i(in_shift_i), .act_i, .weight_i(weight), .acc_o(acc));
     end else if (KIND == mac_kinds::POT3_LUT) begin : g_pot3
       pot3_array #(.ROWS(COUNT), .TK(TK), .TP(TP), .ACT_BITS(ACT_BITS), .ACC_BITS(ACC_BITS), .WAIT(WAIT)) array (

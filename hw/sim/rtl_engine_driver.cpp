@@ -24,17 +24,29 @@ struct Engine {
     AxiMemory memory;
     AxiReadPort reads{"m_axi"};
     AxiWritePort writes{"m_axi"};
+    int first = 0;  // port to be served in a cycle: after the one that last had a word, so that none waits for all others
     uint64_t started = 0;
     std::vector<uint64_t> completed;  // since then: cycle and what had been completed then, whenever that changed
     std::vector<AxiReadPort> weights{std::vector<AxiReadPort>(WEIGHT_PORTS, AxiReadPort{"m_axi_w"})};
 
     ~Engine() { top->final(); }
 
+    // By the numbers of `fail_burst`.
+    bool drive(int port) {
+        if (port == 0) return reads.drive(memory);
+        if (port == 1) return writes.drive(memory, top->m_axi_awvalid_o, top->m_axi_wvalid_o);
+        return weights[port - 2].drive(memory);
+    }
+
     void cycle() {
         memory.begin_cycle();
-        reads.drive(memory);
-        for (int i = 0; i < WEIGHT_PORTS; i++) weights[(i + memory.now) % WEIGHT_PORTS].drive(memory);
-        writes.drive(memory);
+        constexpr int PORTS = 2 + WEIGHT_PORTS;
+        int next = first;
+        for (int i = 0; i < PORTS; i++) {
+            const int port = (first + i) % PORTS;
+            if (drive(port)) next = (port + 1) % PORTS;
+        }
+        first = next;
         top->m_axi_arready_i = reads.arready;
         top->m_axi_rvalid_i = reads.rvalid;
         top->m_axi_rlast_i = reads.rlast;
@@ -109,8 +121,8 @@ void drop(void* engine) { delete of(engine); }
 void resize(void* engine, uint64_t bytes) { of(engine)->memory.bytes.resize(bytes); }
 uint8_t* memory_of(void* engine) { return of(engine)->memory.bytes.data(); }
 
-void set_timing(void* engine, int latency, int bytes_per_cycle, int stall, uint32_t seed) {
-    of(engine)->memory.timing = {latency, bytes_per_cycle, stall, seed};
+void set_timing(void* engine, int latency, int bytes_per_cycle, int stall, int words_first, uint32_t seed) {
+    of(engine)->memory.timing = {latency, bytes_per_cycle, stall, words_first, seed};
     of(engine)->memory.random.seed(seed);
 }
 // The burst after so many more fails: port 0 reads, 1 writes, 2 … weights.
