@@ -13,14 +13,19 @@ positions takes as long as the slowest of them. What cannot be hidden is told ap
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import accumulate
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .design import EngineConfig
+from .geometry import Resource
 
 Cycles = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -60,6 +65,23 @@ class Machine:
     table: int  # slots
     word_bytes: int  # of the activation memory
     latency: int  # of the arrays
+
+
+def machine_of(config: EngineConfig) -> Machine:
+    """What the model must know of an engine."""
+    g = config.geometry
+    cascade = max(n for n in range(1, min(g.tk, 32) + 1) if g.tk % n == 0)
+    dsp = any(a.resource is Resource.DSP for a in g.arrays)
+    return Machine(
+        macs_per_cycle=g.macs_per_cycle,
+        ports=config.weight_ports,
+        step_beats=config.step_words / config.weight_ports,
+        slot_beats=config.slot_beats,
+        ring=config.ring_depth,
+        table=config.table_depth,
+        word_bytes=config.word_bytes,
+        latency=6 + (cascade - 1) // 2 if dsp else 6,
+    )
 
 
 @dataclass(frozen=True)
@@ -128,12 +150,12 @@ class Frame:
 
 def frame(works: Sequence[Work], machine: Machine, memory: Memory) -> Frame:
     """The cycles of one frame."""
-    traffic: tuple[Busy, ...] = ()
-    for _ in range(2):  # what goes through the other port at which time is known after the first round
-        engine = _Engine(works, machine, memory, traffic)
-        found = engine.run()
-        traffic = tuple(engine.traffic)
-    return found
+    engine = _Engine(works, machine, memory, [])
+    found = engine.run()
+    if not engine.slowed_by(engine.traffic):
+        return found
+    # What goes through the other port at which time is known after the first round.
+    return _Engine(works, machine, memory, engine.traffic).run()
 
 
 @dataclass(frozen=True)
@@ -145,12 +167,54 @@ class Busy:
     rate: float
 
 
+class _Rate:
+    """How much of each cycle is taken at a time that never goes back."""
+
+    def __init__(self, busy: Sequence[Busy]) -> None:
+        changes = sorted([(b.begin, b.rate) for b in busy] + [(b.end, -b.rate) for b in busy])
+        self._changes, self._next, self._now = changes, 0, 0.0
+        self.highest = max([0.0, *accumulate(rate for _, rate in changes)])
+
+    def at(self, time: float) -> float:
+        while self._next < len(self._changes) and self._changes[self._next][0] <= time:
+            self._now += self._changes[self._next][1]
+            self._next += 1
+        return self._now
+
+
+class _Ring:
+    """When the places of the weight ring are free: runs of them, one after another, the oldest first.
+
+    A run's places are free a cycle apart, as the steps of a tile of positions are done with them, or all at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._runs = deque([(places, 0.0, 0)])
+
+    def take(self, count: int, loader: float, each: float) -> list[tuple[int, float]]:
+        """Fill the next places, `each` cycles for one, 1 at least: how many steps are there and since when all of them."""
+        found = []
+        while count:
+            places, free, apart = self._runs.popleft()
+            taken = min(places, count)
+            loader = max(loader, free) + taken * each
+            found.append((taken, loader))
+            if taken < places:
+                self._runs.appendleft((places - taken, free + taken * apart, apart))
+            count -= taken
+        return found
+
+    def free(self, count: int, last: float, apart: int) -> None:
+        """So many places are free again, the last at a certain time."""
+        self._runs.append((count, last - (count - 1) * apart, apart))
+
+
 class _Engine:
     """The clocks of all units."""
 
-    def __init__(self, works: Sequence[Work], machine: Machine, memory: Memory, traffic: tuple[Busy, ...]) -> None:
+    def __init__(self, works: Sequence[Work], machine: Machine, memory: Memory, traffic: Sequence[Busy]) -> None:
         self.works, self.machine, self.memory = works, machine, memory
-        self.expected = traffic  # of the other port, bytes
+        self.expected = _Rate(traffic)  # of the other port, bytes
         self.traffic: list[Busy] = []
         self.computing: list[Busy] = []  # the activation memory's second port
         self.ends = np.zeros(len(works))
@@ -161,9 +225,9 @@ class _Engine:
         self.windows_until = 0.0  # the end of the last operation that took windows
         self.images: deque[float] = deque()  # when windows begin to come
         self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
-        self.freed = np.zeros(machine.ring)  # when each place of the ring is free
-        self.place = 0
+        self.ring = _Ring(machine.ring)
         self.slots: deque[tuple[float, int]] = deque()  # of row tiles in the table: when they are free, how many
+        self.slots_used = 0
         self.layers: dict[str, LayerCycles] = {}
 
     def run(self) -> Frame:
@@ -205,14 +269,16 @@ class _Engine:
         """When so many bytes have gone between memory and activation memory, past results that are being written."""
         fastest = min(PORT_BYTES, self.memory.bytes_per_cycle, PORT_BYTES * READ_AHEAD / (self.memory.latency + 19))
         at, left = begin, float(size)
-        for busy in self.computing:
-            if busy.end > at and left > 0:
-                if busy.begin > at:
-                    moved = min(left, (busy.begin - at) * fastest)
-                    left, at = left - moved, at + moved / fastest
-                rate = min(fastest, (1 - busy.rate) * self.machine.word_bytes)
-                moved = min(left, (busy.end - at) * rate)
-                left, at = left - moved, at + moved / rate if left <= moved else busy.end
+        for number in range(bisect_right(self.computes, at, lo=1) - 1, len(self.computing)):
+            busy = self.computing[number]
+            if left <= 0:
+                break
+            if busy.begin > at:
+                moved = min(left, (busy.begin - at) * fastest)
+                left, at = left - moved, at + moved / fastest
+            rate = min(fastest, (1 - busy.rate) * self.machine.word_bytes)
+            moved = min(left, (busy.end - at) * rate)
+            left, at = left - moved, at + moved / rate if left <= moved else busy.end
         return at + left / fastest
 
     def _compute(self, work: Work, layer: LayerCycles) -> float:
@@ -257,39 +323,36 @@ class _Engine:
     def _row_tiles(self, work: Work, at: float) -> tuple[float, float, float]:
         """Row tile after row tile, each with all its tiles of positions."""
         results, starved, lag = at, 0.0, float(self.machine.latency)
-        for steps, weight_steps, slots in zip(work.steps, work.weight_steps, work.slots, strict=True):
+        more, positions = work.tiles - 1, work.positions
+        every = zip(work.steps.tolist(), work.weight_steps.tolist(), work.slots.tolist(), strict=True)
+        for steps, weight_steps, slots in every:
             written = float(slots * work.slot_cycles)
-            self._load_slots(int(slots))
-            begin = at
-            left = int(weight_steps)
+            self._load_slots(slots)
+            begin, left = at, weight_steps
             while left:  # in pieces that the ring holds
                 piece = min(left, self.machine.ring)
-                place, ready = self._load_steps(piece)
-                at = _follow(at, ready + WEIGHTS_TO_STEP)
+                at = self._load_steps(piece, at)
                 left -= piece
-                self.freed[place] = at - np.arange(piece)[::-1]
-            at += float(steps - weight_steps)
-            starved += at - begin - float(steps)
+                if left or not more:
+                    self.ring.free(piece, at, 1)
+            at += steps - weight_steps
+            starved += at - begin - steps
             results = max(results, at + lag) + written
-            more = work.tiles - 1
             if more:
-                at += more * max(float(steps), work.positions)
+                at += more * max(steps, positions)
                 results = max(results + more * written, at + lag + written)
-                at = max(at, results - lag - min(written, float(steps)))
-                self.freed[place] = at - np.arange(piece)[::-1]
-            self.slots.append((results, int(slots)))
+                at = max(at, results - lag - min(written, steps))
+                self.ring.free(piece, at, 1)
+            self._hold_slots(results, slots)
         return at, results, starved
 
     def _together(self, work: Work, at: float) -> tuple[float, float, float]:
         """Tile of positions after tile of positions, each with all row tiles; windows come from the image unit."""
         lag, begin = float(self.machine.latency), at
         steps, written = float(work.steps.sum()), work.slots * work.slot_cycles
-        places = []
-        for weights, slots in zip(work.weight_steps, work.slots, strict=True):
-            self._load_slots(int(slots))
-            place, ready = self._load_steps(int(weights))
-            places.append(place)
-            at = _follow(at, ready + WEIGHTS_TO_STEP)
+        for weights, slots in zip(work.weight_steps.tolist(), work.slots.tolist(), strict=True):
+            self._load_slots(slots)
+            at = self._load_steps(weights, at)
         at += steps - int(work.weight_steps.sum())
         windows, ahead = work.window_cycles * work.positions, 0.0
         if self.images:
@@ -304,24 +367,29 @@ class _Engine:
         self.traffic.append(Busy(begin, at, work.bytes / (at - begin)))
         self.windows_until = at
         results = at + lag + float(written[-1])
-        for place in places:
-            self.freed[place] = at
-        self.slots.append((results, int(work.slots.sum())))
+        self.ring.free(int(work.weight_steps.sum()), at, 0)
+        self._hold_slots(results, int(work.slots.sum()))
         return at, results, starved
 
     def _load_slots(self, slots: int) -> None:
         """A row tile's header and slots, when the table has room for them."""
-        while sum(n for _, n in self.slots) + slots > self.machine.table:
-            self.loader = max(self.loader, self.slots.popleft()[0])
+        while self.slots_used + slots > self.machine.table:
+            free, count = self.slots.popleft()
+            self.slots_used -= count
+            self.loader = max(self.loader, free)
         self.loader += (1 + slots * self.machine.slot_beats) * self._beat_cycles()
 
-    def _load_steps(self, count: int) -> tuple[Counts, Cycles]:
-        """The next places of the ring, and when their weights are there."""
-        place = (self.place + np.arange(count)) % self.machine.ring
-        self.place = (self.place + count) % self.machine.ring
-        ready = _follow_all(self.loader, self.freed[place], self._step_cycles())
-        self.loader = float(ready[-1])
-        return place, ready
+    def _hold_slots(self, until: float, slots: int) -> None:
+        self.slots.append((until, slots))
+        self.slots_used += slots
+
+    def _load_steps(self, count: int, at: float) -> float:
+        """Weights of so many steps; the end of these, of one cycle each, each after its weights."""
+        for steps, ready in self.ring.take(count, self.loader, self._step_cycles()):
+            # Weights come no faster than steps go, so that the last ones decide.
+            at = max(at + steps, ready + WEIGHTS_TO_STEP + 1)
+            self.loader = ready
+        return at
 
     def _step_cycles(self) -> float:
         """Cycles for a step's weights, now: of its beats, and of its columns, one of which is written in a cycle."""
@@ -329,18 +397,13 @@ class _Engine:
 
     def _beat_cycles(self) -> float:
         """Cycles for a word of every weight port, now."""
-        beat = PORT_BYTES * self.machine.ports
-        taken = sum(b.rate for b in self.expected if b.begin <= self.loader < b.end)
+        return self._beats_beside(self.expected.at(self.loader))
+
+    def _beats_beside(self, taken: float) -> float:
+        """The same while so many bytes of each cycle are taken."""
         left = max(self.memory.bytes_per_cycle - taken, self.memory.bytes_per_cycle / 2)
-        return max(1.0, beat / left, (self.memory.latency + 19) / READ_AHEAD)
+        return max(1.0, PORT_BYTES * self.machine.ports / left, (self.memory.latency + 19) / READ_AHEAD)
 
-
-def _follow_all(begin: float, earliest: Cycles, each: float) -> Cycles:
-    """Ends of things that take `each` cycles, one after another, none before its time."""
-    ramp = each * np.arange(len(earliest))
-    return np.asarray(np.maximum.accumulate(np.maximum(earliest, begin) - ramp) + ramp + each)
-
-
-def _follow(begin: float, ready: Cycles) -> float:
-    """The end of steps of one cycle, each after its weights."""
-    return float(_follow_all(begin, ready, 1.0)[-1])
+    def slowed_by(self, traffic: Sequence[Busy]) -> bool:
+        """Whether weights come slower at some time beside what goes through the other port."""
+        return self._beats_beside(_Rate(traffic).highest) > self._beats_beside(0.0)

@@ -57,6 +57,11 @@ class Program:
         return self.tensors.get(groups(self.graph)[name])
 
     @property
+    def formats(self) -> dict[str, TensorFormat]:
+        """The format of every storage group."""
+        return {name: tensor.format for name, tensor in self.tensors.items()}
+
+    @property
     def power_of_two(self) -> bool:
         """Whether every scale is a power of two, so that requantization is shifts alone."""
         stored = np.array([self.logits_scale, *(t.scale for t in self.tensors.values())])

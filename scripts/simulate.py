@@ -32,7 +32,7 @@ from accel.engine.image import EngineImage
 from accel.engine.points import POINTS, Point
 from accel.engine.rtl_engine import DRIVER, RtlEngine, Timing, rtl_parameters, rtl_sources
 from accel.engine.simulate import hls_backend
-from accel.engine.work import layer_cycles, machine_of, works_of
+from accel.engine.work import layer_cycles, works_of
 from accel.hls import included
 from ilmpq import naive, zoo
 from ilmpq.backends import IntegerBackend
@@ -40,7 +40,7 @@ from ilmpq.canonical import canonical
 from ilmpq.device import PARTS
 from ilmpq.graph import Graph
 from ilmpq.lower import lower
-from ilmpq.perf import Memory, frame
+from ilmpq.perf import Memory, frame, machine_of
 from ilmpq.placeholder import placeholder
 from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME

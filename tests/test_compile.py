@@ -15,18 +15,19 @@ from networks import NETWORKS, random_model, shaped
 from accel.engine.compile import compile_program
 from accel.engine.descriptor import WORDS, Image, Load
 from accel.engine.hls_engine import HlsEngine
-from accel.engine.layout import Access, Layout, Tiling, layouts, tiling
-from accel.engine.network import network_of
-from accel.engine.schedule import schedule
+from accel.engine.layout import tiling
 from accel.engine.tiles import row_tiles
 from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit
 from ilmpq.geometry import Geometry
 from ilmpq.graph import Node, Op
 from ilmpq.integer import Executor
+from ilmpq.layout import Access, Layout, Tiling, layouts
 from ilmpq.lower import lower
+from ilmpq.network import network_of
 from ilmpq.node import Window
 from ilmpq.placeholder import placeholder
+from ilmpq.schedule import Schedule
 from ilmpq.schemes import BY_NAME
 
 KERNELS = ((3, 3), (1, 3), (2, 2), (3, 1))
@@ -65,7 +66,7 @@ def differences(program, engine, rng, **sizes):
     result = run.require()
     scratch = np.frombuffer(result.scratch, np.uint8)
     found = {name: stored.decode(image.config, scratch, view) for name, (stored, view) in image.kept.items()}
-    assert len(found) == len(network_of(program, image.config.geometry.tk).layers)
+    assert len(found) == len(network_of(program.graph, program.formats, image.config.geometry.tk).layers)
     found["output"] = image.decode_output(np.frombuffer(result.output, np.uint8))
     seen["output"] = output[0].numpy()
     return [name for name, value in found.items() if not np.array_equal(value.ravel(), seen[name].ravel())], image
@@ -137,7 +138,7 @@ def test_waits_let_nothing_overtake(larger):
     before = np.cumsum(computes) - computes
     assert (words[:, 2] <= before).all()
     assert (words[stores, 2] == before[stores]).all()  # a store takes what the operation before it wrote
-    names = [layer.name for layer in network_of(larger, 8).layers]
+    names = [layer.name for layer in network_of(larger.graph, larger.formats, 8).layers]
     needed = dict(zip(names, words[computes, 2].tolist(), strict=True))
     assert needed == {n: 1 + names.index(last) for n, last in LAST_NEEDED.items()} | {"first": 0}
 
@@ -180,9 +181,9 @@ def test_tiles_end_with_rows_where_the_next_row_has_the_same_banks():
 
 
 def test_bands_cover_every_row_once_and_in_order(larger):
-    layers = network_of(larger, 8).layers
+    layers = network_of(larger.graph, larger.formats, 8).layers
     rings = {"pool": 4, "a1": 4, "a2": 6}
-    bands = schedule(layers, rings, {}, 1)
+    bands = Schedule(layers, {}).bands(rings, 1)
     for index, layer in enumerate(layers):
         own = [b for b in bands if b.layer == index]
         edges = [own[0].first, *(b.last for b in own)]

@@ -17,10 +17,10 @@ from accel.engine.compile import compile_program
 from accel.engine.points import POINTS
 from accel.engine.rtl_engine import RtlEngine, Timing
 from accel.engine.simulate import EngineBackend, hls_backend
-from accel.engine.work import layer_cycles, machine_of, works_of
+from accel.engine.work import layer_cycles, works_of
 from ilmpq import naive
 from ilmpq.backends import IntegerBackend, Name
-from ilmpq.perf import Memory, frame
+from ilmpq.perf import Memory, frame, machine_of
 
 PATH = Path(__file__).parents[1] / "scripts" / "simulate.py"
 MODELLED = [

@@ -1,8 +1,8 @@
 """From an integer program to the engine's descriptors, weight image and memory map.
 
-    network     layers and tensors                               network.py
-    layouts     where pixels lie, positions per tile             layout.py, layouts.py
-    placement   bands of rows where a tensor is large, and       schedule.py, memory.py, planning.py
+    network     layers and tensors                               ilmpq/network.py
+    layouts     where pixels lie, positions per tile             ilmpq/layout.py, layout.py, layouts.py
+    placement   bands of rows where a tensor is large, and       ilmpq/schedule.py, memory.py, planning.py
                 where tensors lie while they are needed
     weights     row tiles, slots, lane codes                     tiles.py, weights.py
     operations  descriptors with their wait counts               operations.py, order.py
@@ -14,22 +14,22 @@ from __future__ import annotations
 
 from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit
+from ilmpq.network import Transfer, network_of
+from ilmpq.planning import MEMORY_MEND
 from ilmpq.program import Program
 
 from .descriptor import header
 from .image import EngineImage, Pixels, Stored
 from .layouts import Layouts
-from .network import Transfer, network_of
 from .operations import Operations
 from .planning import Placement
-from .schedule import MEMORY_MEND
 
 MOST_DESCRIPTORS = 0xFFFF
 
 
 def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
     """The image of a program for an engine; `keep_all` also stores every tensor in scratch, for comparisons."""
-    network = network_of(program, config.verify().geometry.tk)
+    network = network_of(program.graph, program.formats, config.verify().geometry.tk)
     layouts = Layouts(program, config, network)
     placement = Placement(network, layouts, config)
     operations = Operations(program, layouts, placement)

@@ -12,17 +12,11 @@ from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import ClassVar
 
+from ilmpq.network import Region as Region
+
 WORDS = 32
 MARK = 0xA5
 MAGIC, VERSION = 0x314D4C49, 1
-
-
-class Region(IntEnum):
-    """A memory region with a base register."""
-
-    SCRATCH = 0
-    INPUT = 1
-    OUTPUT = 2
 
 
 class Mode(IntEnum):

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ilmpq.design import EngineConfig
+from ilmpq.layout import Layout
+from ilmpq.memory import group_words
+from ilmpq.network import Tensor, View
 
-from .layout import Layout
-from .network import Tensor, View
 from .order import Scheduled
 
 Codes = NDArray[np.int64]
@@ -105,11 +106,6 @@ class EngineImage:
     def decode_output(self, region: NDArray[np.uint8]) -> Codes:
         """The network's integer outputs, flat as the program gives them."""
         return self.output.decode(self.config, region, self.output_view)
-
-
-def group_words(tensor: Tensor, layout: Layout, banks: int) -> int:
-    """Memory words of one group: a logit takes four bytes."""
-    return -(-4 * layout.height * layout.pitch // banks) if tensor.logits else layout.words(banks)
 
 
 def _numbers(layout: Layout) -> Codes:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit
 from ilmpq.graph import Op
+from ilmpq.layout import Access, Layout, Tiling, layouts
+from ilmpq.network import Layer, Network, Tensor
+from ilmpq.planning import MEMORY_MEND
 from ilmpq.program import Program
+from ilmpq.schedule import Band, views
 from ilmpq.storage import WIDE
 
 from .descriptor import Mode
-from .layout import Access, Layout, Tiling, layouts, tiling
-from .network import Layer, Network, Tensor
-from .schedule import MEMORY_MEND, Band, views
+from .layout import tiling
 from .tiles import tile_count
 
 PAIR_BITS = 4

@@ -8,17 +8,18 @@ import numpy as np
 
 from ilmpq.errors import DoesNotFit, ModelError
 from ilmpq.graph import Op
+from ilmpq.layout import Tiling
+from ilmpq.memory import group_words
+from ilmpq.network import Layer, Tensor, Transfer, View
 from ilmpq.program import Program
+from ilmpq.schedule import Band, rows_read, views
 from ilmpq.storage import WIDE
 
 from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store
-from .image import Stored, group_words
-from .layout import Tiling
+from .image import Stored
 from .layouts import MOST_OUTER_TILES, Layouts
-from .network import Layer, Tensor, Transfer, View
 from .order import Order, Range
 from .planning import Placement
-from .schedule import Band, rows_read, views
 from .weights import LayerWeights, image_steps, layer_weights, plain_steps
 
 MOST_SHIFT = 46
@@ -41,7 +42,7 @@ class Operations:
         self.program, self.layouts, self.placement = program, layouts, placement
         self.config = layouts.config
         self.order = Order()
-        self.scratch = placement.scratch  # bytes
+        self.scratch = placement.scratch_words * self.config.word_bytes
         self.kept: dict[str, tuple[Stored, View]] = {}
         self._homes: dict[str, Stored] = {}
         self._by_layer: dict[str, tuple[LayerWeights, int]] = {}
@@ -87,8 +88,9 @@ class Operations:
     def transfer(self, step: Transfer, band: Band) -> None:
         """What copies a band of a tensor."""
         inner, outer = (step.target, step.source) if step.loads else (step.source, step.target)
-        region, stored = self.placement.outside[outer.tensor.name]
-        self._copy(step.name, inner.tensor, region, stored.offset, (band.first, band.last), step.loads)
+        where = self.placement.outside[outer.tensor.name]
+        offset = where.first_word * self.config.word_bytes
+        self._copy(step.name, inner.tensor, where.region, offset, (band.first, band.last), step.loads)
 
     def _copy(self, name: str, tensor: Tensor, region: Region, offset: int, rows: tuple[int, int], loads: bool) -> None:
         """Copy the words that hold some rows: of every group, in one or two runs if they lie in a ring."""
@@ -123,7 +125,7 @@ class Operations:
         """Store what a layer wrote; a concatenation again after each of its members."""
         tensor = layer.target.tensor
         if tensor.name not in self._homes:
-            self._homes[tensor.name] = Stored(tensor, self.placement.layouts[tensor.name], self.scratch)
+            self._homes[tensor.name] = Stored(tensor, self.placement.numberings[tensor.name], self.scratch)
             self.scratch += self._homes[tensor.name].size(self.config)
         stored = self._homes[tensor.name]
         self._copy(f"keep {tensor.name}", tensor, Region.SCRATCH, stored.offset, (band.first, band.last), loads=False)

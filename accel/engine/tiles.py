@@ -16,7 +16,8 @@ from scipy.sparse.csgraph import maximum_flow
 
 from ilmpq.errors import DoesNotFit
 from ilmpq.geometry import Geometry
-from ilmpq.schemes import BY_IDENT, BY_NAME
+from ilmpq.rowtiles import holds, tiles_needed
+from ilmpq.schemes import BY_IDENT
 
 
 @dataclass(frozen=True)
@@ -63,24 +64,17 @@ def tile_count(name: str, geometry: Geometry, scheme: NDArray[np.uint8]) -> int:
 def _shares(name: str, geometry: Geometry, scheme: NDArray[np.uint8]) -> tuple[int, dict[tuple[int, int], int]]:
     """The least number of tiles, and how many rows of each scheme go to each array."""
     idents, counts = np.unique(scheme, return_counts=True)
-    fits = [[_holds(array.scheme, int(ident)) for array in geometry.arrays] for ident in idents]
-    for ident, row in zip(idents, fits, strict=True):
+    names = [BY_IDENT[int(ident)].name for ident in idents]
+    fits = [[holds(array.scheme, each) for array in geometry.arrays] for each in names]
+    for each, row in zip(names, fits, strict=True):
         if not any(row):
             raise DoesNotFit(
-                f"{name} has rows of {BY_IDENT[int(ident)].name}, which no array of the geometry computes: quantize with "
+                f"{name} has rows of {each}, which no array of the geometry computes: quantize with "
                 f"a --ratio of {', '.join(s.name for s in geometry.schemes())}, or use a geometry with such an array"
             )
-    tiles = -(-len(scheme) // geometry.rows)
-    while True:
-        found = _flow(counts, fits, [tiles * a.rows for a in geometry.arrays], geometry, idents)
-        if found is not None:
-            return tiles, found
-        tiles += 1
-
-
-def _holds(array_scheme: str, ident: int) -> bool:
-    """Whether an array has all the levels of a scheme."""
-    return bool(BY_NAME[array_scheme].holds(np.array(BY_IDENT[ident].levels, np.int8)).all())
+    room = {scheme.name: rows for scheme, rows in geometry.schemes().items()}
+    tiles = int(tiles_needed(dict(zip(names, counts.tolist(), strict=True)), room))
+    return tiles, _flow(counts, fits, [tiles * a.rows for a in geometry.arrays], geometry, idents)
 
 
 def _flow(
@@ -89,7 +83,7 @@ def _flow(
     capacity: list[int],
     geometry: Geometry,
     idents: NDArray[np.uint8],
-) -> dict[tuple[int, int], int] | None:
+) -> dict[tuple[int, int], int]:
     """Rows of each scheme to arrays: a maximum flow, after each scheme has filled the arrays of its own."""
     left, room = counts.astype(np.int64).copy(), list(capacity)
     found: dict[tuple[int, int], int] = {}
@@ -110,8 +104,7 @@ def _flow(
     for j in range(arrays):
         edges[1 + schemes + j, size - 1] = room[j]
     flow = maximum_flow(csr_array(edges), 0, size - 1)
-    if flow.flow_value < left.sum():
-        return None
+    assert flow.flow_value == left.sum(), "so many tiles have room"
     moved = flow.flow.toarray()
     for i in range(schemes):
         for j in range(arrays):

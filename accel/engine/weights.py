@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit
+from ilmpq.network import Layer
 from ilmpq.program import Arithmetic, Matrix
 from ilmpq.schemes import BY_NAME
 
 from .descriptor import checksum
 from .lanes import lanes_of
-from .network import Layer
 from .tiles import RowTile, row_tiles
 
 Words = NDArray[np.uint64]

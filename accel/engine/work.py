@@ -3,37 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
-from ilmpq.design import EngineConfig
-from ilmpq.geometry import Resource
-from ilmpq.perf import Counts, Frame, Machine, Unit, Work
+from ilmpq.layout import Tiling
+from ilmpq.perf import Counts, Frame, Unit, Work
+from ilmpq.windows import Windows
 
 from .descriptor import Compute, Conv, Copy, Image, Load, Mode
 from .image import EngineImage
-from .layout import Tiling
 from .order import Scheduled
-
-LINES = 8  # of an image that the image unit holds
-
-
-def machine_of(config: EngineConfig) -> Machine:
-    """What the model must know of an engine."""
-    g = config.geometry
-    cascade = max(n for n in range(1, min(g.tk, 32) + 1) if g.tk % n == 0)
-    dsp = any(a.resource is Resource.DSP for a in g.arrays)
-    return Machine(
-        macs_per_cycle=g.macs_per_cycle,
-        ports=config.weight_ports,
-        step_beats=config.step_words / config.weight_ports,
-        slot_beats=config.slot_beats,
-        ring=config.ring_depth,
-        table=config.table_depth,
-        word_bytes=config.word_bytes,
-        latency=6 + (cascade - 1) // 2 if dsp else 6,
-    )
 
 
 def works_of(image: EngineImage, macs: Mapping[str, int]) -> list[Work]:
@@ -43,12 +23,12 @@ def works_of(image: EngineImage, macs: Mapping[str, int]) -> list[Work]:
     for scheduled in image.operations:
         if isinstance(scheduled.operation, Compute):
             positions[scheduled.layer] += scheduled.operation.rows * scheduled.operation.columns
-    unrolled = next((o for o in operations if isinstance(o, Image)), None)
+    unrolled = next((_windows(o) for o in operations if isinstance(o, Image)), None)
     return [_work(each, image, macs, positions, unrolled) for each in image.operations]
 
 
 def _work(
-    each: Scheduled, image: EngineImage, macs: Mapping[str, int], positions: Mapping[str, int], unrolled: Image | None
+    each: Scheduled, image: EngineImage, macs: Mapping[str, int], positions: Mapping[str, int], unrolled: Windows | None
 ) -> Work:
     o, w = each.operation, each.waits
     waits = (w.load, w.store, w.compute)
@@ -76,33 +56,15 @@ def _work(
         slot_cycles=2 if o.residual else 1,
         passes=passes,
         together=bool(o.position_outer),
-        window_cycles=window_cycles(unrolled, image.config, tiled.positions) if o.image and unrolled else 0.0,
-        windows_ahead=(LINES - unrolled.kernel_y) * unrolled.columns // unrolled.stride_y
-        if o.image and unrolled
-        else 0,
-        bytes=_image_bytes(unrolled) * count // positions[each.layer] if o.image and unrolled else 0,
+        window_cycles=unrolled.cycles(image.config, tiled.positions) if o.image and unrolled else 0.0,
+        windows_ahead=unrolled.ahead if o.image and unrolled else 0,
+        bytes=unrolled.bytes * count // positions[each.layer] if o.image and unrolled else 0,
         macs=macs.get(each.layer, 0) * count // positions[each.layer],
     )
 
 
-def window_cycles(image: Image, config: EngineConfig, positions_per_tile: int) -> float:
-    """Cycles of the image unit for a window: the slowest of columns, writers and pixels; and until the first row begins."""
-    writers, pairs = config.patch_writers, -(-image.patch_words // 2)
-    line = image.width if config.image_pixels == 1 else -(-image.width // 2)
-    lines = min(image.height, image.kernel_y + (image.rows - 1) * image.stride_y - image.pad_top)
-    # Writers are bound to positions, so a tile begins with the first one. Where they bind, they win so many cycles a round.
-    stored = -(-positions_per_tile // writers) * pairs / positions_per_tile
-    since_first_writer = ((positions_per_tile - 1) % writers + 1) * image.stride_x
-    shifted = image.stride_x + max(0, pairs - since_first_writer) / positions_per_tile
-    slack = pairs - writers * image.stride_x
-    delayed = max(0, image.kernel_x - image.stride_x - slack) if slack > 0 else 0
-    row = max(image.columns * stored + delayed, image.columns * shifted + image.kernel_x - image.stride_x)
-    first = max(0, image.kernel_y - image.pad_top - 1) * line
-    return max(first + image.rows * row, lines * line) / (image.rows * image.columns)
-
-
-def _image_bytes(image: Image) -> int:
-    return image.height * -(-image.width // 2) * 8
+def _windows(o: Image) -> Windows:
+    return Windows(**{f.name: getattr(o, f.name) for f in fields(Windows)})
 
 
 def layer_cycles(image: EngineImage, completed: Counts, model: Frame) -> dict[str, tuple[int, float]]:

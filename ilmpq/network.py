@@ -1,4 +1,4 @@
-"""A program as the engine sees it: layers that compute, and the tensors between them.
+"""A network as the engine sees it: layers that compute, and the tensors between them.
 
 Flattening, concatenation and subsampling move no data: a concatenation's members write into one tensor, a flattened
 tensor is read by a layer whose kernel covers it, a subsampled tensor is read with a stride. Channels lie in groups of TK
@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ilmpq.errors import ModelError
-from ilmpq.graph import Node, Op
-from ilmpq.node import Window
-from ilmpq.program import Program
+from .errors import ModelError
+from .graph import Graph, Node, Op
+from .node import Window
+from .storage import TensorFormat, groups
 
 Places = NDArray[np.int64]
+
+
+class Region(IntEnum):
+    """A region of the memory around the engine, by the number that descriptors have."""
+
+    SCRATCH = 0
+    INPUT = 1
+    OUTPUT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +104,9 @@ class Network:
     output: View
 
 
-def network_of(program: Program, tk: int) -> Network:
-    """Layers and tensors; `ModelError` names what the engine does not run."""
-    builder = _Builder(program, tk)
-    graph = program.graph
+def network_of(graph: Graph, formats: Mapping[str, TensorFormat], tk: int) -> Network:
+    """Layers and tensors, from the formats of storage groups; `ModelError` names what the engine does not run."""
+    builder = _Builder(graph, formats, tk)
     layers = tuple(builder.layer(n) for n in graph.nodes if n.weighted or n.op in (Op.MAX_POOL, Op.AVG_POOL))
     output = builder.view(graph.output.name)
     if output.stride != (1, 1) or (output.places < 0).any():
@@ -110,8 +118,9 @@ def network_of(program: Program, tk: int) -> Network:
 
 
 class _Builder:
-    def __init__(self, program: Program, tk: int) -> None:
-        self.program, self.graph, self.tk = program, program.graph, tk
+    def __init__(self, graph: Graph, formats: Mapping[str, TensorFormat], tk: int) -> None:
+        self.graph, self.formats, self.tk = graph, formats, tk
+        self.leaders = groups(graph)
         self.views: dict[str, View] = {}
 
     def view(self, name: str) -> View:
@@ -201,9 +210,9 @@ class _Builder:
         self.views[concat.name] = View(tensor, np.concatenate(every))
 
     def _tensor(self, node: Node, groups: int) -> Tensor:
-        shape, stored = self.graph.shapes[node.name], self.program.tensor(node.name)
+        shape, stored = self.graph.shapes[node.name], self.formats.get(self.leaders[node.name])
         height, width = (shape[1], shape[2]) if len(shape) == 3 else (1, 1)
-        bits, signed = (32, True) if stored is None else (stored.format.bits, stored.format.signed)
+        bits, signed = (32, True) if stored is None else (stored.bits, stored.signed)
         return Tensor(node.name, height, width, bits, signed, groups, logits=stored is None)
 
 

@@ -1,0 +1,230 @@
+"""In what order layers run, and in which bands of rows where a tensor is too large to stay in the activation memory.
+
+Such a tensor lives in a ring of rows: its writer runs some rows ahead of its readers, and a row's place is taken again
+when the last reader is past it. Layers that a ring connects run interleaved, as a cluster, the most downstream first,
+so that no more rows than necessary are alive; all others run whole, one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .network import Step, Transfer, View
+
+NEVER = 1 << 30  # rows
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows [first, last) of a layer's outputs."""
+
+    layer: int
+    first: int
+    last: int
+
+
+def views(layer: Step) -> list[View]:
+    """What a layer touches."""
+    return [v for v in (layer.source, layer.target, layer.residual) if v is not None]
+
+
+def rows_read(layer: Step, view: View, first: int, last: int) -> tuple[int, int]:
+    """The rows of a source or residual that outputs [first, last) take."""
+    return _reading(layer, view, 0).rows(first, last)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How a layer reads a tensor's rows: output y takes `span` of them from y · stride − pad on."""
+
+    tensor: int  # its number in the cluster
+    height: int
+    stride: int
+    pad: int
+    span: int
+
+    def rows(self, first: int, last: int) -> tuple[int, int]:
+        start = first * self.stride - self.pad
+        end = (last - 1) * self.stride - self.pad + self.span
+        return min(max(start, 0), self.height), min(max(end, 0), self.height)
+
+    def possible(self, available: int) -> int:
+        """How many of the layer's first output rows can be computed from so many rows."""
+        return NEVER if available >= self.height else (available + self.pad - self.span) // self.stride + 1
+
+
+def _reading(layer: Step, view: View, tensor: int) -> _Reading:
+    height = view.tensor.height
+    if view is layer.residual:
+        return _Reading(tensor, height, view.stride[0], 0, 1)
+    w = layer.window
+    return _Reading(tensor, height, w.stride[0], w.pad[0], w.dilation[0] * (w.kernel[0] - 1) + 1)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """What a layer of a cluster computes: rows of a tensor, in bands that start at multiples of `unit`."""
+
+    target: int
+    height: int
+    unit: int
+    fills_words: bool  # a transfer's last row may not stand beside one that is still needed
+    reads: tuple[_Reading, ...]
+
+
+class Schedule:
+    """The bands of some steps, for any choice of rings. `units`: rows by which a step's bands must start, 1 if not given."""
+
+    def __init__(self, steps: Sequence[Step], units: Mapping[int, int]) -> None:
+        self.steps, self.units = steps, units
+        self.touched: dict[str, tuple[int, int]] = {}  # the first and the last step that touch a tensor
+        for index, step in enumerate(steps):
+            for view in views(step):
+                self.touched[view.tensor.name] = self.touched.get(view.tensor.name, (index, 0))[0], index
+        self._members: dict[range, tuple[tuple[str, ...], tuple[_Member, ...]]] = {}
+
+    def clusters(self, rings: Iterable[str]) -> list[range]:
+        """Consecutive steps that run interleaved."""
+        until = list(range(len(self.steps)))  # the last step of a ring that a step begins
+        for name in rings:
+            first, last = self.touched[name]
+            until[first] = max(until[first], last)
+        found, start, end = [], 0, 0
+        for index, last in enumerate(until):
+            if index > end:
+                found.append(range(start, index))
+                start = index
+            end = max(end, last)
+        return [*found, range(start, len(until))] if until else []
+
+    def stuck(self, rings: Mapping[str, int], spread: int) -> tuple[str, ...]:
+        """Rings that are full while their readers starve, of the first cluster that cannot go on; none if all can."""
+        for members in self.clusters(rings):
+            if not self._alone(members, rings) and self._interleaved(members, rings, spread) is None:
+                names, content = self._content(members)
+                written = {m.target for m in content}
+                return tuple(n for i, n in enumerate(names) if n in rings and i in written)
+        return ()
+
+    def bands(self, rings: Mapping[str, int], spread: int) -> list[Band]:
+        """All bands in order, of `spread` rows of each cluster's smallest output where that is possible."""
+        found: list[Band] = []
+        for members in self.clusters(rings):
+            first = members.start
+            if self._alone(members, rings):
+                found.append(Band(first, 0, self.steps[first].target.tensor.height))
+                continue
+            bands = self._interleaved(members, rings, spread)
+            assert bands is not None, "rings of which none is stuck"
+            found += [Band(first + i, begin, end) for i, begin, end in bands]
+        return found
+
+    def _alone(self, members: range, rings: Mapping[str, int]) -> bool:
+        """Whether a step runs whole."""
+        return len(members) == 1 and self.steps[members[0]].target.tensor.name not in rings
+
+    def _interleaved(self, members: range, rings: Mapping[str, int], spread: int) -> _Bands | None:
+        names, content = self._content(members)
+        return _interleaved(content, tuple([rings.get(n, 0) for n in names]), spread)
+
+    def _content(self, members: range) -> tuple[tuple[str, ...], tuple[_Member, ...]]:
+        """A cluster without names, so that equal ones are scheduled once, and its tensors' names by number."""
+        if members not in self._members:
+            numbers: dict[str, int] = {}
+            content = []
+            for index in members:
+                step = self.steps[index]
+                for view in views(step):
+                    numbers.setdefault(view.tensor.name, len(numbers))
+                reads = tuple(
+                    _reading(step, v, numbers[v.tensor.name]) for v in (step.source, step.residual) if v is not None
+                )
+                target = step.target.tensor
+                unit = self.units.get(index, 1)
+                content.append(_Member(numbers[target.name], target.height, unit, isinstance(step, Transfer), reads))
+            self._members[members] = tuple(numbers), tuple(content)
+        return self._members[members]
+
+
+_Bands = tuple[tuple[int, int, int], ...]  # member, first and last row
+
+
+@lru_cache(maxsize=4096)
+def _interleaved(members: tuple[_Member, ...], rings: tuple[int, ...], spread: int) -> _Bands | None:
+    """The bands of a cluster; None where no member can go on. `rings`: rows of each tensor's, 0: none."""
+    smallest = min(m.height for m in members)
+    wanted = [max(1, spread * m.height // smallest) for m in members]
+    progress = _Progress(members, rings)
+    open_ = list(reversed(range(len(members))))
+    found = []
+    while open_:
+        best, share = -1, 0.0
+        for i in open_:
+            rows = progress.possible(i)
+            if rows >= min(wanted[i], members[i].height - progress.done[i]):
+                best = i
+                break
+            if rows / members[i].height > share:
+                best, share = i, rows / members[i].height
+        if best < 0:
+            return None
+        first, last = progress.advance(best)
+        found.append((best, first, last))
+        if last == members[best].height:
+            open_.remove(best)
+    return tuple(found)
+
+
+class _Progress:
+    """How many rows each member of a cluster has computed."""
+
+    def __init__(self, members: tuple[_Member, ...], rings: tuple[int, ...]) -> None:
+        self.members, self.rings = members, rings
+        self.done = [0] * len(members)
+        self.writers: list[list[int]] = [[] for _ in rings]
+        self.readers: list[list[tuple[int, _Reading]]] = [[] for _ in rings]
+        for i, member in enumerate(members):
+            self.writers[member.target].append(i)
+            for reading in member.reads:
+                self.readers[reading.tensor].append((i, reading))
+        self._known: dict[int, int] = {}  # what is possible, of members whom nothing has changed for
+
+    def possible(self, i: int) -> int:
+        """How many rows a member can compute now."""
+        if i not in self._known:
+            self._known[i] = self._possible(i)
+        return self._known[i]
+
+    def advance(self, i: int) -> tuple[int, int]:
+        """Compute all rows that are possible: the first and the last."""
+        first = self.done[i]
+        self.done[i] += self.possible(i)
+        others = [j for j, _ in self.readers[self.members[i].target]]
+        others += [j for reading in self.members[i].reads for j in self.writers[reading.tensor]]
+        for j in (i, *others):
+            self._known.pop(j, None)
+        return first, self.done[i]
+
+    def _possible(self, i: int) -> int:
+        member, done = self.members[i], self.done[i]
+        most = member.height - done
+        for reading in member.reads:
+            writers = self.writers[reading.tensor]
+            if writers:
+                most = min(most, reading.possible(min([self.done[w] for w in writers])) - done)
+        if most > 0 and self.rings[member.target]:
+            spare = member.unit - 1 if member.fills_words else 0
+            most = min(most, self._needed_from(member.target) + self.rings[member.target] - done - spare)
+        most = max(most, 0)
+        return most if done + most == member.height else most - most % member.unit
+
+    def _needed_from(self, tensor: int) -> int:
+        """The first row that some reader still needs."""
+        rows = NEVER
+        for i, reading in self.readers[tensor]:
+            done = self.done[i]
+            if done < self.members[i].height:
+                rows = min(rows, reading.rows(done, done + 1)[0])
+        return rows
