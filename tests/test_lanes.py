@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from math import prod
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from backends import (
 from networks import NIGHTLY
 
 from ilmpq.errors import ToolMissing
-from ilmpq.geometry import Geometry
+from ilmpq.geometry import Geometry, Resource
 
 LUT_ARRAYS = ["pot4@lut:1", "pot3@lut:1", "fix4@lut:1", "fix3@lut:1", "fix2@lut:1", "fix8@lut:1"]
 # Array, activation bits, positions: every way in which a DSP is packed.
@@ -163,13 +164,27 @@ def test_netlist_equals_integers(synthesised, array, module, tp, act_bits):
         passes(bench, "random", 5000, 11)
 
 
-@pytest.mark.parametrize("act_bits", [4, 8])
-def test_split_array_as_synthesised(tmp_path, act_bits):
-    """Arrays, waits and handshake together: frames with stalls, garbage and a reset."""
-    geometry = Geometry.parse("pot4@lut:2, fix4@dsp:2, fix8@dsp:2", 4, 2, act_bits, 24)
+@pytest.mark.parametrize(
+    ("arrays", "act_bits"),
+    [
+        ("pot4@lut:2, fix4@dsp:2, fix8@dsp:2", 4),
+        ("pot4@lut:2, fix4@dsp:2, fix8@dsp:2", 8),
+        ("fix4@dsp:2, fix4@dsp2:2, fix4@dsp1:3, fix8@dsp1:1", 4),
+    ],
+)
+def test_split_array_as_synthesised(tmp_path, arrays, act_bits):
+    """Arrays, waits and handshake together: frames with stalls, garbage and a reset; DSPs as many as the packing says."""
+    geometry = Geometry.parse(arrays, 4, 2, act_bits, 24)
     rng = np.random.default_rng(act_bits)
     frames = [random_frame(geometry, int(rng.integers(1, 9)), rng, int(rng.integers(1, 3))) for _ in range(200)]
-    rtl = RtlSplitArray(geometry, netlist=split_netlist(tmp_path, geometry))
+    netlist = split_netlist(tmp_path, geometry)
+    dsps = [
+        a.rows * geometry.tk * geometry.tp // prod(a.packing(geometry.tp, act_bits))
+        for a in geometry.arrays
+        if a.resource is Resource.DSP
+    ]
+    assert netlist.read_text().count("DSP48E1 #(") == sum(dsps)
+    rtl = RtlSplitArray(geometry, netlist=netlist)
     for frame, sums in zip(frames, rtl.run(frames, rng, 0.3), strict=True):
         np.testing.assert_array_equal(sums, numpy_sums(geometry, frame))
 
