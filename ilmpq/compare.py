@@ -13,7 +13,6 @@ from typing import Any
 from .device import Part
 from .errors import DoesNotFit, UsageError
 from .geometry import MOST_BITS_OF_FOUR
-from .resources import Resources
 from .schemes import scheme_named
 from .search import Found, Goal, fastest, rows_of
 from .space import Rules, space
@@ -46,7 +45,9 @@ def _fixed4(products: int) -> tuple[Design, Design]:
     what = f"Fixed4, DSPs only, {products} product{'s' if products > 1 else ''} a DSP"
     return (
         Design(f"fixed4_dsp{products}", what, four, "fix4"),
-        Design(f"fixed4_dsp{products}_ends8", f"{what}, first and last layer Fixed8", f"{four}, {eight}", "fix4", "fix8"),
+        Design(
+            f"fixed4_dsp{products}_ends8", f"{what}, first and last layer Fixed8", f"{four}, {eight}", "fix4", "fix8"
+        ),
     )
 
 
@@ -153,11 +154,17 @@ def weights(shapes: Shapes, rows: Mapping[str, Mapping[str, int]]) -> tuple[floa
 
 def speedups(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each row with how many times faster it is than every baseline of its network, chip and activation bits."""
+
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         return row["network"], row["device"], row["act_bits"]
 
     times = {(key(row), row["design"]): row["latency_ms"] for row in rows}
     return [
-        row | {"speedup": {b: round(times[key(row), b] / row["latency_ms"], 3) for b in BASELINES if (key(row), b) in times}}
+        row
+        | {
+            "speedup": {
+                b: round(times[key(row), b] / row["latency_ms"], 3) for b in BASELINES if (key(row), b) in times
+            }
+        }
         for row in rows
     ]

@@ -7,7 +7,7 @@ geometric mean of their frame times counts, so that none of them weighs more for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import exp, inf, log
 
@@ -157,9 +157,7 @@ def _ends(shapes: Shapes) -> tuple[str, str]:
     return names[0], names[-1]
 
 
-def _rows_of_many(
-    rules: Rules, shapes: Shapes, schemes: Mapping[str, NDArray[np.int64]]
-) -> dict[str, LayerRows]:
+def _rows_of_many(rules: Rules, shapes: Shapes, schemes: Mapping[str, NDArray[np.int64]]) -> dict[str, LayerRows]:
     """`rows_of` for every design."""
     if rules.uniform is None:
         return rows_in_proportion(shapes, schemes)

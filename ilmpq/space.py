@@ -162,7 +162,7 @@ class Space:
 
     def take(self, chosen: Column) -> Space:
         """Some of the designs."""
-        picked = {
+        picked: Any = {
             f.name: getattr(self, f.name)[chosen] for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)
         }
         cost = Resources(*(np.asarray(getattr(self.cost, f.name))[chosen] for f in fields(Resources)))
@@ -190,7 +190,10 @@ def space(part: Part, rules: Rules, tks: Sequence[int] = TKS, tps: Sequence[int]
 def _with_shape(part: Part, rules: Rules, tk: int, tp: int) -> Space | None:
     """The designs with so many lanes and positions."""
     most = usable(part)
-    each = {kind: _row_cost(kind, tk, tp, rules) for kind in rules.kinds}
+    try:
+        each = {kind: _row_cost(kind, tk, tp, rules) for kind in rules.kinds}
+    except UsageError:  # not synthesised with so many lanes
+        return None
     counts = [np.arange(0, _most_rows(cost, most) + 1, 2) for cost in each.values()]
     rows = {kind: n.ravel() for kind, n in zip(each, np.meshgrid(*counts, indexing="ij"), strict=True)}
     total = np.asarray(sum(rows.values()))

@@ -45,6 +45,7 @@ class Shapes:
     graph: Graph
     macs: Mapping[str, int]
     rows: Mapping[str, int]  # of the weighted layers, in order
+    columns: Mapping[str, int]  # weights of a row
     _lanes: dict[tuple[int, int], Lanes] = field(default_factory=dict)
 
     def on(self, tk: int, act_bits: int) -> Lanes:
@@ -57,7 +58,13 @@ class Shapes:
 def shapes_of(graph: Graph) -> Shapes:
     """What is to be known of a canonical graph, with or without weights."""
     weighted = graph.weighted
-    return Shapes(graph, {n.name: graph.macs(n) for n in weighted}, {n.name: graph.shapes[n.name][0] for n in weighted})
+    shape = {n.name: graph.weight_shape(n) for n in weighted}
+    return Shapes(
+        graph,
+        {n.name: graph.macs(n) for n in weighted},
+        {name: size[0] for name, size in shape.items()},
+        {name: int(np.prod(size[1:])) for name, size in shape.items()},
+    )
 
 
 def rows_in(shapes: Shapes, ratio: Ratio, others: Mapping[str, Ratio] | None = None) -> dict[str, dict[str, int]]:
