@@ -22,11 +22,12 @@ from .perf import Frame, Memory, frame, machine_of
 from .ratio import Ratio
 from .resources import Resources, resources
 from .schemes import scheme_named
-from .space import RINGS, Rules, Space, space
+from .space import RINGS, TABLES, Rules, Space, space
 from .workload import Shapes, rows_in, works_for
 
 LATENCY = 40  # cycles to the first word of a burst
 CHUNK = 4096  # designs that are bounded at a time
+LEAST_LATENCY = 6  # cycles of arrays in LUTs; those on DSPs take more
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ class Found:
         """The geometric mean."""
         return exp(sum(log(f.cycles) for f in self.frames.values()) / len(self.frames))
 
+    @property
+    def order(self) -> tuple[int, float]:
+        """The better of two designs comes first: fewer cycles, or as many and fewer LUTs."""
+        return round(self.cycles), float(self.cost.lut)
+
 
 @dataclass
 class Tally:
@@ -79,47 +85,53 @@ def fastest(
     designs = space(goal.part, goal.rules) if designs is None else designs
     tally = tally or Tally()
     tally.designs = len(designs)
-    macs = np.prod([float(sum(n.macs.values())) ** (1 / len(goal.networks)) for n in goal.networks.values()])
-    order = np.argsort(-designs.macs_per_cycle, kind="stable")
+    ideal = np.exp(np.mean([log(sum(n.macs.values())) for n in goal.networks.values()])) / designs.macs_per_cycle
+    order = np.argsort(ideal, kind="stable")
     best: Found | None = None
     least = inf
     for start in range(0, len(order), CHUNK):
         chosen = order[start : start + CHUNK]
-        chosen = chosen[macs / designs.macs_per_cycle[chosen] < least]
+        chosen = chosen[ideal[chosen] < least]
         if not len(chosen):
             break
-        bounds = bound(goal, designs.take(chosen))
+        some = designs.take(chosen)
+        some = some.take(np.flatnonzero(bound(goal, some, *_longest(some)) < least))
+        place, ring = some.variants()
+        bounds = bound(goal, some, place, ring)
         tally.bounded += len(chosen)
-        for place in np.argsort(bounds, kind="stable"):
-            if bounds[place] >= least:
+        for index in np.argsort(bounds, kind="stable"):
+            if bounds[index] >= least:
                 break
-            for ring in designs.rings(int(chosen[place])):
-                found = measure(goal, designs.config(int(chosen[place]), ring), tally)
-                if found is not None and found.cycles < least:
-                    best, least = found, found.cycles
-                    better(found)
+            found = measure(goal, some.config(int(place[index]), int(ring[index])), tally)
+            if found is not None and (best is None or found.order < best.order):
+                best, least = found, found.cycles
+                better(found)
     if best is None:
         what = "; ".join(tally.refusals) or "no design"
         raise DoesNotFit(f"{' and '.join(goal.networks)} must run on some design of {goal.part.name}, but: {what}")
     return best
 
 
-def bound(goal: Goal, designs: Space) -> NDArray[np.float64]:
-    """Cycles that no variant of a design stays under: with its longest ring."""
-    fitting = designs.am_depth > 0
-    longest = np.array(RINGS)[len(RINGS) - 1 - fitting[:, ::-1].argmax(axis=1)]
-    schemes = designs.schemes()
+def _longest(designs: Space) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every design with its longest ring."""
+    fits = designs.am_depth > 0
+    return np.arange(len(designs)), fits.shape[1] - 1 - fits[:, ::-1].argmax(axis=1)
+
+
+def bound(goal: Goal, designs: Space, place: NDArray[np.int64], ring: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cycles that a variant of a design does not stay under: of the design in this place, with this of the RINGS."""
+    schemes = {name: n[place] for name, n in designs.schemes().items()}
     columns = Designs(
         rows=schemes,
-        tk=designs.tk,
-        tp=designs.tp,
-        act_bits=np.full_like(designs.tk, goal.rules.act_bits),
-        weight_ports=np.full_like(designs.tk, designs.weight_ports),
-        ring=longest,
-        table=designs.table_depth,
-        latency=np.full_like(designs.tk, 6),
+        tk=designs.tk[place],
+        tp=designs.tp[place],
+        act_bits=np.full_like(place, goal.rules.act_bits),
+        weight_ports=np.full_like(place, designs.weight_ports),
+        ring=np.array(RINGS)[ring],
+        table=np.array(TABLES)[ring],
+        latency=np.full_like(place, LEAST_LATENCY),
     )
-    total = np.zeros(len(designs))
+    total = np.zeros(len(place))
     for shapes in goal.networks.values():
         rows = _rows_of_many(goal.rules, shapes, schemes)
         total += np.log(lower_bound(shapes, columns, rows, goal.memory))

@@ -13,7 +13,7 @@ that the weight ring leaves.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -33,7 +33,8 @@ Column = NDArray[Any]
 TKS = (8, 16, 32)
 TPS = (4, 6, 8, 10, 12, 14, 16)
 MOST_ROWS = 64
-RINGS = (512, 1024, 2048, 4096, 8192)  # steps
+RINGS = (512, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192)  # steps
+TABLES = (512, 512, 512, 1024, 1024, 1024, 1024, 1024, 2048)  # slots, so that a ring's row tiles have theirs
 DEPTHS = (512, 1024, 2048, 4096, 5120, 6144, 8192, 12_288, 16_384, 24_576, 32_768)  # words of the activation memory
 LEAST_FIX8 = 5  # percent of the rows where a mix has Fixed8: the share that the published mixes have
 
@@ -104,7 +105,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Space:
-    """Designs, one in each place of the columns. A design has as many variants as there are RINGS."""
+    """Designs, one in each place of the columns. A design has variants: rings, each with the memory it leaves room for."""
 
     rules: Rules
     rows: Mapping[Kind, Column]
@@ -113,8 +114,7 @@ class Space:
     weight_ports: int
     patch_writers: Column
     image_pixels: Column
-    table_depth: Column
-    am_depth: Column  # designs × RINGS; 0 where the block RAMs do not suffice
+    am_depth: Column  # designs × RINGS; 0 where the block RAMs do not suffice, or a longer ring leaves as much
     cost: Resources  # with the shortest ring
 
     def __len__(self) -> int:
@@ -140,9 +140,10 @@ class Space:
         bits = self.tk * np.asarray(sum(n * scheme_named(s).bits for s, n in self.schemes().items()))
         return np.asarray(-(-bits // 64))
 
-    def rings(self, index: int) -> Iterator[int]:
-        """The variants of a design that fit, by their place in RINGS."""
-        return (int(i) for i in np.flatnonzero(self.am_depth[index]))
+    def variants(self) -> tuple[Column, Column]:
+        """Every design with every ring: their places in the columns and in RINGS."""
+        design, ring = np.nonzero(self.am_depth)
+        return design, ring
 
     def config(self, index: int, ring: int) -> EngineConfig:
         """A variant of a design."""
@@ -154,7 +155,7 @@ class Space:
             Geometry(tuple(found), tk, tp, rules.act_bits, rules.acc_bits),
             am_depth=int(self.am_depth[index, ring]),
             ring_depth=RINGS[ring],
-            table_depth=int(self.table_depth[index]),
+            table_depth=TABLES[ring],
             weight_ports=self.weight_ports,
             patch_writers=int(self.patch_writers[index]),
             image_pixels=int(self.image_pixels[index]),
@@ -162,8 +163,9 @@ class Space:
 
     def take(self, chosen: Column) -> Space:
         """Some of the designs."""
-        picked: Any = {
-            f.name: getattr(self, f.name)[chosen] for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        picked: dict[str, Any] = {
+            name: values[chosen] for name, values in columns.items() if isinstance(values, np.ndarray)
         }
         cost = Resources(*(np.asarray(getattr(self.cost, f.name))[chosen] for f in fields(Resources)))
         return replace(self, rows={kind: n[chosen] for kind, n in self.rows.items()}, cost=cost, **picked)
@@ -214,7 +216,6 @@ def _with_shape(part: Part, rules: Rules, tk: int, tp: int) -> Space | None:
         weight_ports=part.weight_ports,
         patch_writers=np.minimum(np.select([macs <= 3072, macs <= 6144], [1, 2], 4), tp),
         image_pixels=np.where(macs <= 4096, 1, 2),
-        table_depth=np.full_like(total, 512),
         am_depth=np.zeros((len(total), len(RINGS)), np.int64),
         cost=Resources(0, 0, 0, 0),
     )
@@ -250,7 +251,7 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
         step_bits=found.tk * np.asarray(sum(n * scheme_named(s).bits for s, n in found.schemes().items())),
         am_depth=np.full_like(found.tk, DEPTHS[0]),
         ring_depth=RINGS[0],
-        table_depth=found.table_depth,
+        table_depth=TABLES[0],
         weight_ports=found.weight_ports,
         patch_writers=found.patch_writers,
         image_pixels=found.image_pixels,
@@ -261,8 +262,10 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
     cost = around(sizes) + Resources(own["lut"], own["ff"], own["dsp"], 0)
     fits = (cost.lut <= most.lut) & (cost.ff <= most.ff) & (cost.dsp <= most.dsp) & (cost.bram36 <= most.bram36)
     depths = np.zeros_like(found.am_depth)
-    for place, ring in enumerate(RINGS):
+    for place, (ring, table) in enumerate(zip(RINGS, TABLES, strict=True)):
         for depth in DEPTHS:
-            needs = block_rams(replace(sizes, ring_depth=ring, am_depth=np.full_like(found.tk, depth)))
+            memories = replace(sizes, ring_depth=ring, table_depth=table, am_depth=np.full_like(found.tk, depth))
+            needs = block_rams(memories)
             depths[needs <= most.bram36, place] = depth
+    depths[:, :-1][depths[:, :-1] == depths[:, 1:]] = 0
     return replace(found, cost=cost, am_depth=depths).take(np.flatnonzero(fits))
