@@ -32,6 +32,7 @@ from .graph import Op
 from .lanes import Lanes
 from .network import Layer
 from .perf import (
+    DESCRIPTORS_AHEAD,
     FIRST_OPERATION,
     LEAD,
     OVERHEAD,
@@ -132,6 +133,7 @@ class _Bound:
         self.end = np.full(len(designs.tk), 2.0 * memory.latency + FIRST_OPERATION)
         self.loaded = np.zeros(len(designs.tk))  # cycles of the loader
         self.behind = self.end.copy()  # when the loader began, if it has never waited since
+        self.starts: list[Cycles] = []  # of layers
         self._tiles: dict[int, Counts] = {}
 
     def conv(self, layer: Layer, rows: LayerRows) -> None:
@@ -152,12 +154,16 @@ class _Bound:
         apart = tiles * np.maximum(outputs - tensor.height * self.designs.tp, 0)
         took = np.maximum(np.maximum(of_positions * total * passes, of_results * written), 0 if first else apart)
         self.behind = np.maximum(self.behind, self.end - self.loaded - self.ahead)
+        self.starts.append(self.end)
+        if len(self.starts) > DESCRIPTORS_AHEAD:
+            self.behind = np.maximum(self.behind, self.starts[-1 - DESCRIPTORS_AHEAD] - self.loaded)
         self.loaded = self.loaded + total * self.step + (tiles + slots * self.slot_beats) * self.beat
         weights = self.behind + self.loaded + WEIGHTS_TO_STEP - LEAD
         self.end = np.maximum(self.end + took, weights) + OVERHEAD + self.designs.latency
         self.end[tiles >= NO_TILES] = np.inf
 
     def pool(self, layer: Layer) -> None:
+        self.starts.append(self.end)
         tensor, taps = layer.target.tensor, layer.window.kernel[0] * layer.window.kernel[1]
         outputs, tp = tensor.height * tensor.width, self.designs.tp
         (groups,) = self._of_kinds(

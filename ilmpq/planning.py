@@ -146,15 +146,16 @@ class Planner(Generic[N]):
             if written:
                 smallest = min(self.steps[i].target.tensor.height for i in members)
                 rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
-        while stuck := self._schedule.stuck(rows, spread):
-            for name in stuck:
-                rows[name] += self._ring_unit(name)
-            if any(rows[n] > 4 * self.tensors[n].height + 64 for n in rows):
-                raise DoesNotFit(
-                    f"{stuck[0]} is larger than the activation memory and cannot be computed in bands of rows: "
-                    f"{MEMORY_MEND}"
-                )
         groups = self._schedule.clusters(rows)
+        for members in groups:
+            while stuck := self._schedule.stuck(members, rows, spread):
+                for name in stuck:
+                    rows[name] += self._ring_unit(name)
+                if any(rows[n] > 4 * self.tensors[n].height + 64 for n in stuck):
+                    raise DoesNotFit(
+                        f"{stuck[0]} is larger than the activation memory and cannot be computed in bands of rows: "
+                        f"{MEMORY_MEND}"
+                    )
         alive = spans(self._schedule.touched, groups)
         sizes = self._sizes(rows)
         shared = {a: b for a, b in in_place(self._candidates, groups, alive).items() if {a, b} <= sizes.keys()}

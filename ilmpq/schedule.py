@@ -83,12 +83,16 @@ class Schedule:
         for index, step in enumerate(steps):
             for view in views(step):
                 self.touched[view.tensor.name] = self.touched.get(view.tensor.name, (index, 0))[0], index
+        self._clustered: tuple[tuple[str, ...] | None, list[range]] = None, []  # the last rings and their clusters
         self._members: dict[range, tuple[tuple[str, ...], tuple[_Member, ...]]] = {}
 
     def clusters(self, rings: Iterable[str]) -> list[range]:
         """Consecutive steps that run interleaved."""
+        names = tuple(rings)
+        if names == self._clustered[0]:
+            return self._clustered[1]
         until = list(range(len(self.steps)))  # the last step of a ring that a step begins
-        for name in rings:
+        for name in names:
             first, last = self.touched[name]
             until[first] = max(until[first], last)
         found, start, end = [], 0, 0
@@ -97,16 +101,16 @@ class Schedule:
                 found.append(range(start, index))
                 start = index
             end = max(end, last)
-        return [*found, range(start, len(until))] if until else []
+        self._clustered = names, [*found, range(start, len(until))]
+        return self._clustered[1]
 
-    def stuck(self, rings: Mapping[str, int], spread: int) -> tuple[str, ...]:
-        """Rings that are full while their readers starve, of the first cluster that cannot go on; none if all can."""
-        for members in self.clusters(rings):
-            if not self._alone(members, rings) and self._interleaved(members, rings, spread) is None:
-                names, content = self._content(members)
-                written = {m.target for m in content}
-                return tuple(n for i, n in enumerate(names) if n in rings and i in written)
-        return ()
+    def stuck(self, members: range, rings: Mapping[str, int], spread: int) -> tuple[str, ...]:
+        """Rings of a cluster that are full while their readers starve, so that it cannot go on; none if it can."""
+        if self._alone(members, rings) or self._interleaved(members, rings, spread) is not None:
+            return ()
+        names, content = self._content(members)
+        written = {m.target for m in content}
+        return tuple(n for i, n in enumerate(names) if n in rings and i in written)
 
     def bands(self, rings: Mapping[str, int], spread: int) -> list[Band]:
         """All bands in order, of `spread` rows of each cluster's smallest output where that is possible."""
@@ -156,58 +160,67 @@ def _interleaved(members: tuple[_Member, ...], rings: tuple[int, ...], spread: i
     """The bands of a cluster; None where no member can go on. `rings`: rows of each tensor's, 0: none."""
     smallest = min(m.height for m in members)
     wanted = [max(1, spread * m.height // smallest) for m in members]
-    progress = _Progress(members, rings)
-    open_ = list(reversed(range(len(members))))
+    progress = _Progress(members, rings, wanted)
     found = []
-    while open_:
-        best, share = -1, 0.0
-        for i in open_:
-            rows = progress.possible(i)
-            if rows >= min(wanted[i], members[i].height - progress.done[i]):
-                best = i
-                break
-            if rows / members[i].height > share:
-                best, share = i, rows / members[i].height
+    while progress.left:
+        best = progress.best()
         if best < 0:
             return None
-        first, last = progress.advance(best)
-        found.append((best, first, last))
-        if last == members[best].height:
-            open_.remove(best)
+        found.append((best, *progress.advance(best)))
     return tuple(found)
 
 
 class _Progress:
-    """How many rows each member of a cluster has computed."""
+    """How many rows each member of a cluster has computed, and can compute now; the most downstream members come first."""
 
-    def __init__(self, members: tuple[_Member, ...], rings: tuple[int, ...]) -> None:
-        self.members, self.rings = members, rings
+    def __init__(self, members: tuple[_Member, ...], rings: tuple[int, ...], wanted: list[int]) -> None:
+        self.members, self.rings, self.wanted = members, rings, wanted
         self.done = [0] * len(members)
+        self.left = len(members)  # that have rows to compute
         self.writers: list[list[int]] = [[] for _ in rings]
         self.readers: list[list[tuple[int, _Reading]]] = [[] for _ in rings]
         for i, member in enumerate(members):
             self.writers[member.target].append(i)
             for reading in member.reads:
                 self.readers[reading.tensor].append((i, reading))
-        self._known: dict[int, int] = {}  # what is possible, of members whom nothing has changed for
+        self.possible = [0] * len(members)
+        self.willing = [False] * len(members)  # whether what is wanted is possible, the last member first
+        self.touched = [
+            {i}
+            | {j for j, _ in self.readers[member.target]}
+            | {j for reading in member.reads for j in self.writers[reading.tensor]}
+            for i, member in enumerate(members)
+        ]
+        for i in range(len(members)):
+            self._look(i)
 
-    def possible(self, i: int) -> int:
-        """How many rows a member can compute now."""
-        if i not in self._known:
-            self._known[i] = self._possible(i)
-        return self._known[i]
+    def best(self) -> int:
+        """The most downstream member that can compute what is wanted, else the one that can compute the largest part; -1: none."""
+        if True in self.willing:
+            return len(self.members) - 1 - self.willing.index(True)
+        best, share = -1, 0.0
+        for i in reversed(range(len(self.members))):
+            if self.possible[i] / self.members[i].height > share:
+                best, share = i, self.possible[i] / self.members[i].height
+        return best
 
     def advance(self, i: int) -> tuple[int, int]:
         """Compute all rows that are possible: the first and the last."""
         first = self.done[i]
-        self.done[i] += self.possible(i)
-        others = [j for j, _ in self.readers[self.members[i].target]]
-        others += [j for reading in self.members[i].reads for j in self.writers[reading.tensor]]
-        for j in (i, *others):
-            self._known.pop(j, None)
+        self.done[i] += self.possible[i]
+        self.left -= self.done[i] == self.members[i].height
+        for j in self.touched[i]:
+            self._look(j)
         return first, self.done[i]
 
+    def _look(self, i: int) -> None:
+        """What a member can compute after a change."""
+        left = self.members[i].height - self.done[i]
+        self.possible[i] = self._possible(i) if left else 0
+        self.willing[-1 - i] = left > 0 and self.possible[i] >= min(self.wanted[i], left)
+
     def _possible(self, i: int) -> int:
+        """How many rows a member can compute now."""
         member, done = self.members[i], self.done[i]
         most = member.height - done
         for reading in member.reads:
