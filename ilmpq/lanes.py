@@ -61,7 +61,7 @@ class Lanes:
         self.outputs = {n: x.target.tensor.height * x.target.tensor.width for n, x in self.layers.items()}
         self._averaged = {x.target.tensor.name for x in self.network.layers if x.node.op is Op.AVG_POOL}
         self._numbered: dict[tuple[int, int, bool], Numbered] = {}
-        self._operations: dict[tuple[int, int, int, int, bool], tuple[Operation, ...]] = {}
+        self._operations: dict[tuple[int, int, int, int, bool], tuple[Operation, ...] | DoesNotFit] = {}
 
     def passes(self, layer: Layer) -> int:
         """How often a layer that reads from the activation memory goes through its weights."""
@@ -104,8 +104,14 @@ class Lanes:
         key = banks, tp, depth, word_bytes, unrolled
         if key not in self._operations:
             numbered = self.numbered(banks, tp, unrolled)
-            self._operations[key] = tuple(_Operations(self, numbered, banks, depth, word_bytes, unrolled).found)
-        return self._operations[key]
+            try:
+                self._operations[key] = tuple(_Operations(self, numbered, banks, depth, word_bytes, unrolled).found)
+            except DoesNotFit as refusal:  # a search asks many times
+                self._operations[key] = refusal
+        found = self._operations[key]
+        if isinstance(found, DoesNotFit):
+            raise found
+        return found
 
     def numbered(self, banks: int, tp: int, unrolled: bool) -> Numbered:
         """How every tensor is numbered, and how many positions every layer computes at a time."""

@@ -96,9 +96,11 @@ def fastest(
             break
         some = designs.take(chosen)
         some = some.take(np.flatnonzero(bound(goal, some, *_longest(some)) < least))
+        tally.bounded += len(chosen)
+        if not len(some):
+            continue
         place, ring = some.variants()
         bounds = bound(goal, some, place, ring)
-        tally.bounded += len(chosen)
         for index in np.argsort(bounds, kind="stable"):
             if bounds[index] >= least:
                 break

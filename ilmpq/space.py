@@ -179,7 +179,7 @@ def space(part: Part, rules: Rules, tks: Sequence[int] = TKS, tps: Sequence[int]
             f"no design with {', '.join(map(str, rules.kinds))} and {rules.act_bits}-bit activations fits {part.name}: "
             "give other --schemes"
         )
-    joined = {
+    joined: dict[str, Any] = {
         f.name: np.concatenate([getattr(p, f.name) for p in parts])
         for f in fields(Space)
         if isinstance(getattr(parts[0], f.name), np.ndarray)
