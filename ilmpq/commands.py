@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import __version__
-from .errors import Interrupted, UsageError, printable
+from . import __version__, commands_search
+from .arguments import (
+    ActBits,
+    Arch,
+    Device,
+    InputShape,
+    Json,
+    Mean,
+    Model,
+    Preset,
+    Quiet,
+    RatioOption,
+    Run,
+    Schemes,
+    Std,
+    Threads,
+    Val,
+    ValImages,
+    print_json,
+    print_table,
+    use_threads,
+)
+from .errors import Interrupted, printable
+from .space import DEFAULT_SCHEMES
 
 if TYPE_CHECKING:
     from .backends import Name, Opener
@@ -22,27 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-THREADS_PER_CORE = 4  # more only cost memory
-
-Model = Annotated[str, typer.Argument(help="checkpoint (.pt .pth .th .safetensors), .pt2, .onnx, or the word digits")]
-Run = Annotated[Path, typer.Argument(help="a RUN folder that `ilmpq quantize` made")]
-Arch = Annotated[str | None, typer.Option(help="architecture's name, or package.module:callable (its code is run)")]
-InputShape = Annotated[str | None, typer.Option(help="channels,height,width of the input; default: the architecture's")]
-Preset = Annotated[str | None, typer.Option(help="preprocessing: imagenet, cifar10, mnist, fashion_mnist, none")]
-Mean = Annotated[
-    str | None, typer.Option(help="mean per channel of pixels scaled to 0…1, for example 0.485,0.456,0.406")
-]
-Std = Annotated[str | None, typer.Option(help="standard deviation per channel, likewise")]
-ActBits = Annotated[str, typer.Option(help="activation bits 4…8; per layer: 4,fc=8,layer3.*=5")]
-RatioOption = Annotated[
-    str | None, typer.Option(help="rows in percent: PoT4:Fixed4:Fixed8, or pot3:70,fix4:25,fix8:5; default 60:35:5")
-]
-Val = Annotated[str | None, typer.Option(help="labelled images: folder of class folders, .npz with x and y, or digits")]
-ValImages = Annotated[int | None, typer.Option(help="use only so many labelled images")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
-Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no notes")]
 
 
 @app.command()
@@ -59,7 +58,12 @@ def quantize(
     mean: Mean = None,
     std: Std = None,
     ratio: RatioOption = None,
-    act_bits: ActBits = "4",
+    act_bits: Annotated[
+        str | None, typer.Option(help="activation bits 4…8; per layer: 4,fc=8,layer3.*=5; default 4, or --geometry's")
+    ] = None,
+    device: Device = None,
+    geometry: Annotated[Path | None, typer.Option(help="a geometry.json that `ilmpq search` made: its ratio")] = None,
+    schemes: Schemes = DEFAULT_SCHEMES,
     effort: Annotated[str, typer.Option(help="fast, normal or high")] = "normal",
     scales: Annotated[
         str, typer.Option(help="free, or power-of-two: requantization is shifts alone, exact in every executor")
@@ -81,23 +85,29 @@ def quantize(
     from . import pipeline
     from .assign import Rule
     from .console import Terminal, layers_table, totals
-    from .options import DEFAULT_RATIO, Effort, Options, check_exclusive, choice
+    from .designfile import load_design
+    from .options import AUTO, DEFAULT_RATIO, Effort, Options, check_exclusive, choice
     from .runfolder import RunFolder
     from .scales import Scales
 
-    _use_threads(threads)
+    use_threads(threads)
     choices = {"--ratio": ratio, "--assign": assign, "--assignment": assignment, "--budget": budget}
     check_exclusive([flag for flag, value in choices.items() if value is not None])
+    freely = assignment is not None or budget is not None
+    usual = DEFAULT_RATIO if freely or (device is None and geometry is None) else AUTO
     options = Options(
         **_input_options(arch, input_shape, preset, mean, std),
         calib=calib,
         calib_images=calib_images,
         val=val,
         val_images=val_images,
-        ratio=DEFAULT_RATIO if ratio is None else ratio,
+        ratio=ratio or usual,
+        device=device,
+        geometry=None if geometry is None else str(geometry),
+        schemes=schemes,
         budget=budget,
         granularity=granularity,
-        act_bits=act_bits,
+        act_bits=act_bits or (str(load_design(geometry).geometry.act_bits) if geometry else "4"),
         effort=choice(Effort, "--effort", effort),
         scales=choice(Scales, "--scales", scales),
         assign=Rule.EXACT if assign is None else choice(Rule, "--assign", assign),
@@ -114,9 +124,9 @@ def quantize(
             raise Interrupted("finished layers are kept; the same command with --resume goes on") from None
         raise
     if as_json:
-        _print_json(results.summary())
+        print_json(results.summary())
     else:
-        _print(layers_table(results))
+        print_table(layers_table(results))
         print("\n" + totals(results))
 
 
@@ -139,12 +149,12 @@ def inspect(
     options = Options(**given, ratio=DEFAULT_RATIO if ratio is None else ratio, act_bits=act_bits)
     found = look(model, options)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     shape = "×".join(map(str, found["input_shape"]))
     print(f"{printable(found['model'])}: {found['architecture']}, input {shape}, {found['classes']} classes\n")
     if not quiet:
-        _print(network_table(found["nodes"]))
+        print_table(network_table(found["nodes"]))
         print()
     print(
         f"{found['layers']} layers, {found['parameters']:,} parameters, {found['macs']:,} MACs; "
@@ -165,11 +175,11 @@ def evaluate(
     from .console import Terminal, accuracy_lines
     from .pipeline import evaluate_run
 
-    _use_threads(threads)
+    use_threads(threads)
     with Terminal(quiet) as terminal:
         evaluation, summary = evaluate_run(run, val, val_images, terminal)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         print("\n".join(accuracy_lines(evaluation)))
         worst = sorted(evaluation.snr_db.items(), key=lambda item: item[1])[:5]
@@ -198,14 +208,14 @@ def verify(
     from .options import choice
     from .verify import check, verify_run
 
-    _use_threads(threads)
+    use_threads(threads)
     names = None if backend is None else [choice(Name, "--backend", part.strip()) for part in backend.split(",")]
     with Terminal(quiet) as terminal:
         verdicts = verify_run(run, val, images, names, seed, terminal, _engines())
     if as_json:
-        _print_json({"backends": [v.to_dict() for v in verdicts]})
+        print_json({"backends": [v.to_dict() for v in verdicts]})
     else:
-        _print(verdicts_table(verdicts))
+        print_table(verdicts_table(verdicts))
     check(verdicts)
 
 
@@ -248,7 +258,7 @@ def export(
     data = export_bytes(program, chosen)
     write_atomically(path, data)
     if as_json:
-        _print_json({"path": str(path), "format": chosen.value, "bytes": len(data)})
+        print_json({"path": str(path), "format": chosen.value, "bytes": len(data)})
     elif quiet:
         print(printable(str(path)))
     else:
@@ -265,13 +275,17 @@ def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
     findings = examine()
     missing = [f for f in findings if f.needed and f.version is None]
     if as_json:
-        _print_json([asdict(f) for f in findings])
+        print_json([asdict(f) for f in findings])
     else:
         for f in findings:
             if not (quiet and f.version):
                 print(f"{f.name:<14} {f.version or 'missing':<12} {'' if f.version else 'without it: no ' + f.use}")
     if missing:
         raise SystemExit(6)
+
+
+app.command()(commands_search.search)
+app.command()(commands_search.compare)
 
 
 @app.callback(invoke_without_command=True)
@@ -295,32 +309,3 @@ def _input_options(
         "mean": None if mean is None else parse_channels("--mean", mean),
         "std": None if std is None else parse_channels("--std", std),
     }
-
-
-def _use_threads(threads: int | None) -> None:
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    cores = len(os.sched_getaffinity(0))
-    most = THREADS_PER_CORE * cores
-    if threads is not None and not 1 <= threads <= most:
-        raise UsageError(f"--threads must be at least 1 and at most {most} ({cores} cores), not {threads}")
-    count = threads or cores
-    torch.set_num_threads(count)
-    threadpool_limits(count)
-
-
-def _print(table: Any) -> None:
-    """A table in the terminal's width; anywhere else, in as many columns as it takes."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    with console.capture() as captured:  # so that print alone meets what can go wrong with stdout
-        console.print(table)
-    print(captured.get(), end="")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))

@@ -6,17 +6,23 @@ papers compare with (there with 8-bit weights in the first and the last layer); 
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .device import Part
 from .errors import DoesNotFit, UsageError
+from .files import PathKind, path_kind, write_atomically
 from .geometry import MOST_BITS_OF_FOUR
+from .resources import errors, summary
+from .runfolder import RunFolder
 from .schemes import scheme_named
 from .search import Found, Goal, fastest, rows_of
 from .space import Rules, space
-from .workload import Shapes
+from .workload import Shapes, shapes_of
 
 ROW_BYTES = 9  # of a row's scheme, multiplier and bias
 BASELINES = ("fixed8_dsp", "fixed4_dsp1_ends8", "fixed4_dsp4_ends8", "fixed4_fair")
@@ -168,3 +174,45 @@ def speedups(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows as CSV: a column for each figure, and one for each speed-up."""
+    figures = [key for key in rows[0] if key not in ("config", "speedup")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*figures, *(f"speedup_over_{b}" for b in BASELINES)])
+    for row in rows:
+        writer.writerow([*(row[key] for key in figures), *(row["speedup"].get(b, "") for b in BASELINES)])
+    write_atomically(path, text.getvalue())
+
+
+def model_errors() -> dict[str, dict[str, Any]]:
+    """Mean and worst relative error of the model of costs, at synthesised engines that it was not fitted to."""
+    return {cost: {k: round(v, 4) for k, v in each.items()} for cost, each in summary(errors()).items()}
+
+
+@dataclass(frozen=True)
+class RunAccuracy:
+    """A RUN folder's network, and the accuracy that was measured at its ratio and activation bits."""
+
+    name: str
+    shapes: Shapes
+    ratio: str | None
+    act_bits: int | str
+    accuracy: float | None
+
+    def with_accuracy(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row, with the run's accuracy if it has the run's ratio and bits."""
+        same = (row["ratio"], row["act_bits"]) == (self.ratio, self.act_bits)
+        return row | {"accuracy": self.accuracy} if same else row
+
+
+def of_run(path: Path) -> RunAccuracy | None:
+    """A RUN folder; None where the path is none."""
+    if path_kind(path) is not PathKind.FOLDER:
+        return None
+    run = RunFolder.open(path)
+    told = run.summary()
+    ratio, accuracy = told.get("ratio"), told.get("accuracy_quantized")
+    return RunAccuracy(path.resolve().name, shapes_of(run.graph()), ratio, told.get("act_bits", 4), accuracy)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -189,3 +190,88 @@ def operation(graph: Graph, node: Node) -> str:
     if node.relu:
         text += ", ReLU" if node.relu_max is None else f", ReLU{node.relu_max:g}"
     return text
+
+
+def design_lines(design: Mapping[str, Any]) -> list[str]:
+    """A design in words: arrays, what it costs, what networks do on it."""
+    config, most = design["config"], design["usable"]
+    costs = (("LUT", "lut"), ("FF", "ff"), ("DSP", "dsp"), ("BRAM36", "bram36"))
+    lines = [
+        f"device       {design['device']}, {design['clock_mhz']:g} MHz assumed",
+        f"arrays       {design['arrays']}; tk {config['tk']}, tp {config['tp']}, {config['act_bits']}-bit activations",
+        f"ratio        {short_ratio(design['ratio'])}",
+        f"MAC/cycle    {design['mac_per_cycle']:,}",
+        "resources    " + ", ".join(f"{design['resources'][key]:,g} of {most[key]:,g} {label}" for label, key in costs),
+    ]
+    for name, told in design["networks"].items():
+        lines.append(
+            f"{printable(name):<12} {told['frames_per_s']:,.1f} frames/s, {told['cycles']:,} cycles, "
+            f"{100 * told['lanes_busy']:.1f} % of the lanes busy"
+        )
+    return lines
+
+
+def short_ratio(text: str) -> str:
+    """A ratio with two decimals.
+
+    >>> short_ratio("pot3:77.272727272728,fix4:18.181818181818,fix8:4.545454545454")
+    'pot3:77.27,fix4:18.18,fix8:4.55'
+    """
+    return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Designs for one network on one chip."""
+    first = rows[0]
+    title = f"{first['network']} on {first['device']} at {first['clock_mhz']:g} MHz (assumed), {first['act_bits']}-bit activations"
+    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("design")
+    table.add_column("arrays, tk × tp")
+    for name in ("LUT", "DSP", "BRAM", "MAC/cycle", "busy %", "ms", "frames/s", "GOP/s", "bits", "MB", "top-1 %"):
+        table.add_column(name, justify="right")
+    for name in SPEEDUPS.values():
+        table.add_column(name, justify="right")
+    for r in rows:
+        table.add_row(
+            r["design"],
+            f"{r['arrays']}; {r['tk']} × {r['tp']}",
+            f"{r['lut']:,}",
+            str(r["dsp"]),
+            f"{r['bram36']:g}",
+            f"{r['mac_per_cycle']:,}",
+            f"{100 * r['lanes_busy']:.1f}",
+            f"{r['latency_ms']:.2f}",
+            f"{r['frames_per_s']:.1f}",
+            f"{r['gops']:.1f}",
+            f"{r['average_weight_bits']:.2f}",
+            f"{r['parameters_bytes'] / 1e6:.2f}",
+            "–" if r["accuracy"] is None else f"{r['accuracy']:.2f}",
+            *(f"{r['speedup'][b]:.2f}×" if b in r["speedup"] else "–" for b in SPEEDUPS),
+        )
+    return table
+
+
+SPEEDUPS = {
+    "fixed8_dsp": "over Fixed8",
+    "fixed4_dsp1_ends8": "papers' base",
+    "fixed4_dsp4_ends8": "same, packed",
+    "fixed4_fair": "fair Fixed4",
+}
+
+
+def comparison_notes(rows: Sequence[Mapping[str, Any]], errors: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the table assumes, and the fair comparison in words."""
+    found = []
+    for r in rows:
+        if r["design"] in ("mixed", "mixed_pot3") and "fixed4_fair" in r["speedup"]:
+            ratio = r["speedup"]["fixed4_fair"]
+            found.append(
+                f"{r['device']}, {r['act_bits']} bits: {r['design']} is {ratio:.2f} × as fast as the fair Fixed4, "
+                "which uses DSPs and LUTs too"
+            )
+    worst, mean = (100 * errors["lut"][key] for key in ("worst", "mean"))
+    return [
+        *found,
+        f"Resources are from a model: {mean:.1f} % off on average, {worst:.1f} % at worst, on {errors['lut']['points']:.0f} "
+        "synthesised engines it was not fitted to. Cycles are from the cycle model; the clock is an assumption.",
+    ]

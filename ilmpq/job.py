@@ -13,15 +13,21 @@ from numpy.typing import NDArray
 from . import __version__, demo
 from .assign import check_budget
 from .data import Dataset, open_data
+from .design import EngineConfig
+from .designfile import check_fits, load_design
+from .device import part_named
 from .errors import UsageError
 from .graph import FloatArray, Graph
 from .load import Loaded, load
-from .options import Options
+from .options import AUTO, Options, parse_act_bits
 from .preprocess import Preprocess, resolve
 from .ratio import Ratio
 from .reporter import Reporter
 from .rowsfile import read_assignment
+from .search import Goal, fastest
+from .space import Rules
 from .synthesize import has_statistics, synthesize
+from .workload import shapes_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +50,7 @@ class Job:
     validation: Dataset | None
     assignment: dict[str, NDArray[np.uint8]] | None
     options: Options
+    design: EngineConfig | None = None  # the engine that the network is meant for
 
     @property
     def calibration_count(self) -> int:
@@ -67,7 +74,7 @@ class Job:
 
     def files(self) -> tuple[Path, ...]:
         """The user's files that the run reads."""
-        named = (self.source, self.options.calib, self.options.val, self.options.assignment)
+        named = (self.source, self.options.calib, self.options.val, self.options.assignment, self.options.geometry)
         return tuple(Path(name) for name in named if name is not None)
 
     def identity(self) -> dict[str, Any]:
@@ -96,6 +103,9 @@ def open_job(source: str | Path | nn.Module, options: Options) -> Job:
     options.verify().verify_source(source)
     loaded, preprocess, options = _load(source, options)
     graph = loaded.graph
+    design = _design(graph, loaded.architecture, options)
+    if design is not None and options.ratio == AUTO:
+        options = replace(options, ratio=str(Ratio.of_rows(design.geometry.schemes())))
     if graph.input_shape != preprocess.input_shape:
         raise UsageError(
             f"the network takes {graph.input_shape} but the preprocessing gives {preprocess.input_shape}: give --input-shape"
@@ -114,7 +124,23 @@ def open_job(source: str | Path | nn.Module, options: Options) -> Job:
         data = open_data(options.calib, preprocess, labels=False, limit=count, rng=rng)
         images, notes = data.images(), data.notes
     source, checksum = loaded.source, loaded.checksum
-    return Job(graph, loaded.architecture, source, checksum, preprocess, images, notes, validation, assignment, options)
+    return Job(
+        graph, loaded.architecture, source, checksum, preprocess, images, notes, validation, assignment, options, design
+    )
+
+
+def _design(graph: Graph, name: str, options: Options) -> EngineConfig | None:
+    """The engine of --geometry, or else the fastest one on --device."""
+    general, _ = parse_act_bits(options.act_bits, None)
+    if options.geometry is not None:
+        design = load_design(Path(options.geometry))
+        if options.device is not None:
+            check_fits(design, part_named(options.device))
+        return design
+    if options.device is None or options.ratio != AUTO:
+        return None
+    rules = Rules.parse(options.schemes, general)
+    return fastest(Goal({name: shapes_of(graph)}, part_named(options.device), rules)).config
 
 
 def _digest(*arrays: NDArray[Any]) -> str:

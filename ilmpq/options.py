@@ -10,11 +10,14 @@ from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from .assign import Rule
+from .device import part_named
 from .errors import UsageError
 from .ratio import Ratio
 from .scales import Scales
+from .space import DEFAULT_SCHEMES, Rules
 
 DEFAULT_RATIO = "60:35:5"
+AUTO = "auto"  # the ratio of the geometry that is found for the device, or given
 MIN_ACT_BITS, MAX_ACT_BITS = 4, 8
 MAX_IMAGES = 1_000_000
 EXCLUSIVE = (
@@ -85,6 +88,9 @@ class Options:
     val: str | None = None
     val_images: int | None = None
     ratio: str = DEFAULT_RATIO
+    device: str | None = None
+    geometry: str | None = None
+    schemes: str = DEFAULT_SCHEMES
     budget: str | None = None
     granularity: str = "row"
     act_bits: str = "4"
@@ -110,7 +116,13 @@ class Options:
 
     def verify(self) -> Options:
         """Check everything that can be checked without the network."""
-        Ratio.parse(self.ratio)
+        if self.ratio != AUTO:
+            Ratio.parse(self.ratio)
+        elif self.device is None and self.geometry is None:
+            raise UsageError("--ratio auto needs --device or --geometry, whose arrays say what is fastest")
+        if self.device is not None:
+            part_named(self.device)
+        Rules.parse(self.schemes, 4)
         parse_act_bits(self.act_bits, None)
         if self.budget is not None:
             parse_budget(self.budget)

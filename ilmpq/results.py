@@ -52,6 +52,8 @@ class Results:
             "calib_images": self.images_calibration,
             "val": full_path(options.val),
             "assignment": full_path(options.assignment),
+            "geometry": full_path(options.geometry),
+            "design": None if self.job.design is None else self.job.design.to_dict(),
         }
         preprocess = self.job.preprocess.to_dict()
         return {
@@ -70,7 +72,7 @@ class Results:
             "version": __version__,
             "model": self.job.source,
             "architecture": self.job.architecture,
-            "device": None,
+            "device": options.device,
             "ratio": None if free else options.ratio,
             "budget": options.budget,
             "assign": "file" if options.assignment else "budget" if options.budget else options.assign.value,

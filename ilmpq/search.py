@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import exp, inf, log
+from math import exp, floor, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from .workload import Shapes, rows_in, works_for
 
 LATENCY = 40  # cycles to the first word of a burst
 CHUNK = 4096  # designs that are bounded at a time
+ALIKE = 0.001  # share by which frame times may differ and count as equal
 LEAST_LATENCY = 6  # cycles of arrays in LUTs; those on DSPs take more
 
 
@@ -58,8 +59,8 @@ class Found:
 
     @property
     def order(self) -> tuple[int, float]:
-        """The better of two designs comes first: fewer cycles, or as many and fewer LUTs."""
-        return round(self.cycles), float(self.cost.lut)
+        """The better of two designs comes first: fewer cycles, or within a thousandth as many and fewer LUTs."""
+        return floor(log(self.cycles) / ALIKE), float(self.cost.lut)
 
 
 @dataclass
@@ -106,7 +107,7 @@ def fastest(
                 break
             found = measure(goal, some.config(int(place[index]), int(ring[index])), tally)
             if found is not None and (best is None or found.order < best.order):
-                best, least = found, found.cycles
+                best, least = found, exp((found.order[0] + 1) * ALIKE)
                 better(found)
     if best is None:
         what = "; ".join(tally.refusals) or "no design"

@@ -36,6 +36,7 @@ MOST_ROWS = 64
 RINGS = (512, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192)  # steps
 TABLES = (512, 512, 512, 1024, 1024, 1024, 1024, 1024, 2048)  # slots, so that a ring's row tiles have theirs
 DEPTHS = (512, 1024, 2048, 4096, 5120, 6144, 8192, 12_288, 16_384, 24_576, 32_768)  # words of the activation memory
+DEFAULT_SCHEMES = "pot4@lut,fix4@dsp,fix8@dsp"  # the mission's three, each where its lanes are cheapest
 LEAST_FIX8 = 5  # percent of the rows where a mix has Fixed8: the share that the published mixes have
 
 
@@ -269,3 +270,17 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
             depths[needs <= most.bram36, place] = depth
     depths[:, :-1][depths[:, :-1] == depths[:, 1:]] = 0
     return replace(found, cost=cost, am_depth=depths).take(np.flatnonzero(fits))
+
+
+def nearest(config: EngineConfig, part: Part) -> EngineConfig | None:
+    """The design that fits with the fewest other rows, of the same kinds, lanes and positions; None if there is none."""
+    g = config.geometry
+    wanted = {Kind(a.scheme, a.resource, a.products): a.rows for a in g.arrays}
+    rules = Rules(tuple(wanted), g.act_bits, least_fix8=0)
+    found = _with_shape(part, rules, g.tk, g.tp)
+    if found is None:
+        return None
+    apart = np.asarray(sum(abs(found.rows[kind] - n) for kind, n in wanted.items()))
+    place = int(np.lexsort((-found.all_rows, apart))[0])
+    rings = np.flatnonzero(found.am_depth[place])
+    return found.config(place, int(min(rings, key=lambda ring: abs(RINGS[ring] - config.ring_depth))))

@@ -20,6 +20,8 @@ LAYERS = (
         "design",
         "device",
         "rowtiles",
+        "resources",
+        "space",
     },
     {"node", "graph", "storage", "rowquant", "graphfile", "constants", "program", "network"},
     {
@@ -50,11 +52,15 @@ LAYERS = (
         "lanes",
         "workload",
         "bound",
+        "search",
+        "designfile",
     },
     {"rowsfile", "runfolder", "tune", "canonical", "zoo", "load", "preprocess", "data", "synthesize", "demo"},
     {"job", "plan", "results", "export_graph", "export"},
     {"backends", "verify"},
-    {"pipeline", "console", "inspection", "doctor"},
+    {"pipeline", "console", "inspection", "doctor", "compare", "plot"},
+    {"arguments"},
+    {"commands_search"},
     {"commands"},
     {"cli"},
 )
@@ -66,7 +72,8 @@ HOMES = {
     "finn": set(),
     "pynq": set(),
     "accel": {"commands"},  # lazily: the simulated engines
-    "typer": {"commands"},
+    "typer": {"commands", "commands_search", "arguments"},
+    "matplotlib": {"plot"},
     "sklearn": {"assign", "data"},
 }
 TORCH_FREE = {
