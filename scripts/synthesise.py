@@ -50,8 +50,9 @@ ARRAYS: dict[str, tuple[str, int, int]] = {
 # Lanes, activation bits, accumulator bits of every array.
 SIZES = (
     *itertools.product((8, 16, 32, 64), (4, 5, 8), (32,)),
-    *itertools.product((32,), (6, 7), (32,)),
+    *itertools.product((8, 16, 32), (6, 7), (32,)),
     *itertools.product((16,), (4, 5, 8), (24,)),
+    *itertools.product((8, 32), (4, 5), (24,)),
 )
 # The packings of DSPs with one row or one position; then those with fewer products per DSP than fit, and their sizes.
 PACKINGS = (("fixed4_dsp_array", 2, 1), ("fixed4_dsp_array", 1, 2), ("fixed8_dsp_array", 2, 1))
@@ -59,6 +60,7 @@ LIMITED = (("fixed4_dsp_array", 2), ("fixed4_dsp_array", 1), ("fixed8_dsp_array"
 LIMITED_SIZES = (
     *itertools.product((8, 16, 32), (4, 5, 6, 7, 8), (32,)),
     *itertools.product((16,), (4, 5, 6, 7, 8), (24,)),
+    *itertools.product((8, 32), (4, 5), (24,)),
 )
 LUTS_OF_CELL = {
     **{f"LUT{n}": 1 for n in range(1, 7)},
