@@ -275,7 +275,10 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
 def nearest(config: EngineConfig, part: Part) -> EngineConfig | None:
     """The design that fits with the fewest other rows, of the same kinds, lanes and positions; None if there is none."""
     g = config.geometry
-    wanted = {Kind(a.scheme, a.resource, a.products): a.rows for a in g.arrays}
+    wanted: dict[Kind, int] = {}
+    for array in g.arrays:
+        kind = Kind(array.scheme, array.resource, array.products)
+        wanted[kind] = wanted.get(kind, 0) + array.rows
     rules = Rules(tuple(wanted), g.act_bits, least_fix8=0)
     found = _with_shape(part, rules, g.tk, g.tp)
     if found is None:
