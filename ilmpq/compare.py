@@ -146,7 +146,7 @@ def compare(
                         refused.append(f"{design.name} is left out: {why}")
                         refuse(refused[-1])
                     advance()
-    if not rows:
+    if refused and not rows:
         raise DoesNotFit("; ".join(refused))
     return rows
 

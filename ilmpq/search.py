@@ -115,7 +115,7 @@ def fastest(
                 best, least = found, exp((found.order[0] + 1) * ALIKE)
                 better(found)
     if best is None:
-        what = "; ".join(tally.refusals) or "no design"
+        what = max(tally.refusals, key=tally.refusals.__getitem__, default="there is none")
         raise DoesNotFit(f"{' and '.join(goal.networks)} must run on some design of {goal.part.name}, but: {what}")
     return best
 

@@ -68,7 +68,9 @@ def test_dsps_and_block_rams_are_those_of_the_synthesis(name):
     config, results = POINTS[name].config, RECORD["results"]
     cost, recorded = resources(config), [results[f"{name} {part}"] for part in PARTS_AROUND]
     assert cost.dsp == sum(r["dsp"] for r in recorded) + arrays(config.geometry).dsp
-    beats = -(-config.step_bits // config.beat_bits)  # each a memory of its own, of which half a block RAM may be left over
+    beats = -(
+        -config.step_bits // config.beat_bits
+    )  # each a memory of its own, of which half a block RAM may be left over
     assert abs(cost.bram36 - sum(r["bram36"] for r in recorded)) <= 0.5 * beats
     assert cost.bram36 == pytest.approx(sum(r["bram36"] for r in recorded), rel=0.01)
 
