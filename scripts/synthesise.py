@@ -299,11 +299,11 @@ def write_page(results: Mapping[str, dict[str, Any]]) -> None:
     replace_part("costs", table([result for key, result in results.items() if key in keys]))
 
 
-def replace_part(mark: str, text: str) -> None:
-    """Put the text between a mark of docs/hardware.md and its end."""
-    before, _, rest = PAGE.read_text().partition(f"<!-- {mark} -->\n")
+def replace_part(mark: str, text: str, page: Path = PAGE) -> None:
+    """Put the text between a mark of a page and its end."""
+    before, _, rest = page.read_text().partition(f"<!-- {mark} -->\n")
     _, _, after = rest.partition(f"<!-- /{mark} -->")
-    PAGE.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
+    page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
