@@ -85,16 +85,13 @@ class Sizes:
     ring_depth: Any
     table_depth: Any
     weight_ports: Any
-    patch_writers: Any
     image_pixels: Any
-    image_bytes: Any
-    kernels: Any
 
     @staticmethod
     def of(config: EngineConfig) -> Sizes:
         g = config.geometry
         own = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
-        return Sizes(**own, tp=g.tp, tk=g.tk, rows=g.rows, acc_bits=g.acc_bits, kernels=len(config.image_kernels))
+        return Sizes(**own, tp=g.tp, tk=g.tk, rows=g.rows, acc_bits=g.acc_bits)
 
     @property
     def word_bytes(self) -> Any:
@@ -162,7 +159,6 @@ def _terms(sizes: Sizes, part: str) -> Numbers:
         terms = (
             1,
             words,  # words that are loaded and stored
-            s.image_bytes * s.kernels,  # windows of every kernel
         )
     return np.stack(np.broadcast_arrays(*terms), axis=-1).astype(np.float64)
 
