@@ -237,7 +237,8 @@ class _Engine:
             if work.unit in (Unit.CONV, Unit.POOL):
                 self.ends[index] = self._compute(work, layer)
             elif work.unit is Unit.IMAGE:
-                self.images.append(self._ready(work.waits) + self._first_window())
+                begin = max(self._ready(work.waits), self.windows_until)
+                self.images.append(begin + self._first_window())
             else:
                 self.transfers[work.unit].append(index)
         for unit in self.transfers:
@@ -354,11 +355,12 @@ class _Engine:
             self._load_slots(slots)
             at = self._load_steps(weights, at)
         at += steps - int(work.weight_steps.sum())
-        windows, ahead = work.window_cycles * work.positions, 0.0
+        windows = work.window_cycles * work.positions
+        since = self.windows_until
         if self.images:
-            at = max(at, self.images.popleft() + windows)
-        else:
-            ahead = min(work.windows_ahead * work.window_cycles, begin - self.windows_until)
+            since = self.images.popleft()
+            at = max(at, since + windows)
+        ahead = min(work.windows_ahead * work.window_cycles, max(begin - since, 0.0))
         starved = at - begin - steps
         each = max(float(np.maximum(work.steps, written).sum()), float(work.positions))
         more = (work.tiles - 1) * max(each, (work.tiles * windows - ahead) / work.tiles)
