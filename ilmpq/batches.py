@@ -108,10 +108,8 @@ def _shareable(layer: Layer, graph: Graph, config: EngineConfig, images: int) ->
     if layer.residual is not None:
         strides.append((layer.residual.height, layer.residual.stride[0]))
     aligned = all(height == rows * stride or (rows == 1 and height <= MOST_STRIDE) for height, stride in strides)
-    steps = prod(layer.window.kernel) * source.group_range(config.geometry.tk)[1]
     equal = layer.node.op is not Op.AVG_POOL or len(set(pool_counts(graph, layer.node).tolist())) == 1
-    fits = not layer.node.weighted or steps <= config.ring_depth
-    return aligned and equal and fits and images * max(rows, source.height) <= MOST_ROWS
+    return aligned and equal and images * max(rows, source.height) <= MOST_ROWS
 
 
 def _in_step(layer: Layer) -> Layer:
@@ -137,9 +135,22 @@ def _cycles(network: Network, graph: Graph, config: EngineConfig, unrolled: bool
         if isinstance(step, Transfer):
             end += planner.all_words(tensor) * config.word_bytes * rows / tensor.height / PORT_BYTES
         elif step.node.weighted:
+            tiles = numbers.tilings[step.copy].tiles(rows, tensor.width)
+            if step.image_rows and tiles * _passes(step, g.act_bits) > 1 and _steps(step, g.tk) > config.ring_depth:
+                raise DoesNotFit(f"{step.name} has more steps than the weight ring holds for several images at once")
             products = graph.macs(step.node) * rows / tensor.image_height
             weights = prod(graph.weight_shape(step.node)) * WEIGHT_BYTES
             loaded = max(loaded, end - ahead) + weights / rate
             end = max(end + products / g.macs_per_cycle, loaded)
         end += OVERHEAD
     return end
+
+
+def _steps(layer: Layer, tk: int) -> int:
+    """Of a row tile and pass, at most."""
+    return prod(layer.window.kernel) * layer.source.group_range(tk)[1]
+
+
+def _passes(layer: Layer, act_bits: int) -> int:
+    """At most."""
+    return 2 if layer.source.tensor.bits > act_bits else 1

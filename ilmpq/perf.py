@@ -223,6 +223,7 @@ class _Engine:
         self.transferred: dict[Unit, list[float]] = {Unit.LOAD: [0.0], Unit.STORE: [0.0]}  # ends
         self.starts: list[float] = []  # of COMPUTE
         self.windows_until = 0.0  # the end of the last operation that took windows
+        self.image_until = 0.0  # when the lines for those were read
         self.images: deque[float] = deque()  # when windows begin to come
         self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
         self.ring = _Ring(machine.ring)
@@ -237,7 +238,7 @@ class _Engine:
             if work.unit in (Unit.CONV, Unit.POOL):
                 self.ends[index] = self._compute(work, layer)
             elif work.unit is Unit.IMAGE:
-                begin = max(self._ready(work.waits), self.windows_until)
+                begin = max(self._ready(work.waits), self.image_until)
                 self.images.append(begin + self._first_window())
             else:
                 self.transfers[work.unit].append(index)
@@ -368,6 +369,8 @@ class _Engine:
         starved += max(more - (work.tiles - 1) * max(each, steps), 0.0)
         self.traffic.append(Busy(begin, at, work.bytes / (at - begin)))
         self.windows_until = at
+        of_line = work.windows_ahead * (at - begin) / (work.tiles * work.positions)
+        self.image_until = max(since + work.tiles * windows - ahead, at - of_line)
         results = at + lag + float(written[-1])
         self.ring.free(int(work.weight_steps.sum()), at, 0)
         self._hold_slots(results, int(work.slots.sum()))

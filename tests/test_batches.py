@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from networks import random_model
+from networks import random_model, shaped
 from test_compile import CONFIGS, REFUSALS, chain
 from test_workload import compiled, proportion, random_design, shapes
 from test_workload import config as engine_of
@@ -18,9 +18,11 @@ from accel.engine.hls_engine import HlsEngine
 from ilmpq.batches import batched, shared
 from ilmpq.bound import Designs, lower_bound, rows_in_proportion
 from ilmpq.errors import DoesNotFit, IlmpqError
+from ilmpq.graph import Node, Op
 from ilmpq.integer import Executor
 from ilmpq.lower import lower
 from ilmpq.network import network_of
+from ilmpq.node import Window
 from ilmpq.perf import Memory, Unit, frame, machine_of
 from ilmpq.placeholder import placeholder
 from ilmpq.schemes import BY_NAME
@@ -121,6 +123,23 @@ def test_layers_whose_rows_do_not_go_on_run_image_by_image():
     after = {x.name for x in shared(network, squeeze.graph, of, 2, True).layers if x.image_rows}
     assert pools
     assert not after & {x.name for x in pools}
+
+
+def test_steps_beyond_the_ring_are_shared_where_all_positions_are_one_tile(engine):
+    """As those of a linear layer over a whole map: eight images of four positions a tile are two times four."""
+    nodes = [
+        Node("input", Op.INPUT),
+        Node("first", Op.CONV, ("input",), Window((3, 3), (2, 2), (1, 1, 1, 1)), relu=True),
+        Node("flatten", Op.FLATTEN, ("first",)),
+        Node("hidden", Op.LINEAR, ("flatten",), relu=True),
+        Node("fc", Op.LINEAR, ("hidden",)),
+    ]
+    graph = shaped("perceptron", (3, 14, 14), nodes, {"first": 16, "hidden": 40, "fc": 5})
+    program = lower(placeholder(graph, np.random.default_rng(0), 4, RATIO))
+    wrong, image = different(program, engine, 8, ring_depth=32)
+    assert wrong == []
+    assert sharing(image) == 2 * ["hidden", "fc"]
+    assert max(steps for _, steps in image.row_tiles["hidden"]) == 7 * 7 * 2
 
 
 def test_images_are_named_in_layers_and_tensors(larger):
