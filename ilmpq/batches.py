@@ -26,7 +26,7 @@ WEIGHT_BYTES, MEMORY_SHARE = 0.5, 2 / 3  # of a weight; of what the weight ports
 
 
 def shared(network: Network, graph: Graph, config: EngineConfig, images: int, unrolled: bool) -> Network:
-    """The network of several images that waits least for memory; where it makes no difference, what shares most.
+    """The network of several images with the fewest cycles, by a rough estimate; of equals, the one that shares most.
 
     `unrolled`: the first layer takes windows of one image.
     """
