@@ -73,8 +73,8 @@ def rows_in(shapes: Shapes, ratio: Ratio, others: Mapping[str, Ratio] | None = N
     return {name: {s.name: n for s, n in ratios[name].counts(rows)} for name, rows in shapes.rows.items()}
 
 
-def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRows]) -> list[Work]:
-    """The operations of one frame. `rows`: for each weighted layer how many it has of each scheme.
+def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRows], images: int = 1) -> list[Work]:
+    """The operations of one program, of one image or of several. `rows`: for each weighted layer how many it has of each scheme.
 
     `DoesNotFit` says what the engine cannot run, as the compiler does.
     """
@@ -88,7 +88,7 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     windows = None if unrolled is None else windows_of(unrolled, g.tk)
     made: dict[str, Work] = {}
     found = []
-    for operation in lanes.operations(config.banks, g.tp, config.am_depth, config.word_bytes, unrolled is not None):
+    for operation in lanes.operations(config, unrolled is not None, images):
         name = operation.layer
         work = Work(name, operation.unit, operation.waits, operation.tiles, operation.positions, bytes=operation.bytes)
         if operation.unit is Unit.POOL:
