@@ -50,8 +50,9 @@ ARRAYS: dict[str, tuple[str, int, int]] = {
 # Lanes, activation bits, accumulator bits of every array.
 SIZES = (
     *itertools.product((8, 16, 32, 64), (4, 5, 8), (32,)),
-    *itertools.product((32,), (6, 7), (32,)),
+    *itertools.product((8, 16, 32), (6, 7), (32,)),
     *itertools.product((16,), (4, 5, 8), (24,)),
+    *itertools.product((8, 32), (4, 5), (24,)),
 )
 # The packings of DSPs with one row or one position; then those with fewer products per DSP than fit, and their sizes.
 PACKINGS = (("fixed4_dsp_array", 2, 1), ("fixed4_dsp_array", 1, 2), ("fixed8_dsp_array", 2, 1))
@@ -59,6 +60,7 @@ LIMITED = (("fixed4_dsp_array", 2), ("fixed4_dsp_array", 1), ("fixed8_dsp_array"
 LIMITED_SIZES = (
     *itertools.product((8, 16, 32), (4, 5, 6, 7, 8), (32,)),
     *itertools.product((16,), (4, 5, 6, 7, 8), (24,)),
+    *itertools.product((8, 32), (4, 5), (24,)),
 )
 LUTS_OF_CELL = {
     **{f"LUT{n}": 1 for n in range(1, 7)},
@@ -297,11 +299,11 @@ def write_page(results: Mapping[str, dict[str, Any]]) -> None:
     replace_part("costs", table([result for key, result in results.items() if key in keys]))
 
 
-def replace_part(mark: str, text: str) -> None:
-    """Put the text between a mark of docs/hardware.md and its end."""
-    before, _, rest = PAGE.read_text().partition(f"<!-- {mark} -->\n")
+def replace_part(mark: str, text: str, page: Path = PAGE) -> None:
+    """Put the text between a mark of a page and its end."""
+    before, _, rest = page.read_text().partition(f"<!-- {mark} -->\n")
     _, _, after = rest.partition(f"<!-- /{mark} -->")
-    PAGE.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
+    page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:

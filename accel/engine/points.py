@@ -39,7 +39,7 @@ _XC7Z045 = EngineConfig(
     ring_depth=5120,
     table_depth=1024,
     weight_ports=4,
-    patch_writers=2,
+    patch_writers=4,
     image_pixels=2,
 )
 _SMALL = replace(_XC7Z020, am_depth=1024, ring_depth=64, table_depth=64, line_width=64)
