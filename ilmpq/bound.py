@@ -29,7 +29,7 @@ import numpy as np
 
 from .design import PORT_BITS, SLOT_WORDS, EngineConfig
 from .graph import Op
-from .lanes import Lanes
+from .lanes import Lanes, Operation
 from .network import Layer
 from .perf import (
     DESCRIPTORS_AHEAD,
@@ -39,9 +39,11 @@ from .perf import (
     PORT_BYTES,
     READ_AHEAD,
     TRANSFER_LATENCY,
+    WEIGHTS_PER_OPERATION,
     WEIGHTS_TO_STEP,
     Cycles,
     Memory,
+    Unit,
     machine_of,
 )
 from .rowtiles import NO_TILES, Counts, groups_read, stretches, tiles_needed
@@ -118,6 +120,16 @@ def lower_bound(
     return bound.end + memory.latency + TRANSFER_LATENCY  # of the output
 
 
+def lower_bound_of_plan(
+    shapes: Shapes, designs: Designs, rows: Mapping[str, LayerRows], memory: Memory, plan: Sequence[Operation]
+) -> Cycles:
+    """The same, nearer, for designs with the same operations: in these bands, after the transfers that they wait for."""
+    bound = _PlanBound(shapes, designs, memory, rows)
+    for operation in plan:
+        bound.add(operation)
+    return np.asarray(np.maximum.reduce([bound.end, *(ends[-1] for ends in bound.ends)]))
+
+
 class _Bound:
     """The clocks of computation and of the weights."""
 
@@ -139,17 +151,11 @@ class _Bound:
         self._tiles: dict[int, Counts] = {}
 
     def conv(self, layer: Layer, rows: LayerRows) -> None:
-        steps, passes, least = self._of_kinds([self._steps(lanes, layer.name) for lanes in self.lanes])
-        tiles = self._tiles_of(rows)
+        tiles, total, passes, slots = self._of_a_layer(layer, rows)
         tensor = layer.target.tensor
         height = self.images * tensor.height
         outputs = height * tensor.width
         of_positions = np.full(len(tiles), outputs) if tensor.logits else -(-outputs // self.designs.tp)
-        total = np.maximum(tiles * steps, least)
-        if layer.node.groups > 1:
-            taps = layer.window.kernel[0] * layer.window.kernel[1]
-            total = np.maximum(total, taps * self._groups_of(layer, rows, tiles))
-        slots = -(-sum(rows.values(), np.int64(0)) // 2)
         written = slots * (1 if layer.residual is None else 2)
         # A band's first tile may have its results beside those of another operation, if there is an image.
         first = layer is self.some.network.layers[0]
@@ -178,6 +184,16 @@ class _Bound:
         else:
             tiles = np.full(len(tp), outputs)
         self.end = self.end + tiles * groups * np.maximum(taps, self.designs.tk // 2) + OVERHEAD
+
+    def _of_a_layer(self, layer: Layer, rows: LayerRows) -> tuple[Counts, Counts, Counts, Counts]:
+        """Row tiles of a convolution, steps of all of them in a pass at least, passes, and slots at least."""
+        steps, passes, least = self._of_kinds([self._steps(lanes, layer.name) for lanes in self.lanes])
+        tiles = self._tiles_of(rows)
+        total = np.maximum(tiles * steps, least)
+        if layer.node.groups > 1:
+            taps = layer.window.kernel[0] * layer.window.kernel[1]
+            total = np.maximum(total, taps * self._groups_of(layer, rows, tiles))
+        return tiles, total, passes, np.asarray(-(-sum(rows.values(), np.int64(0)) // 2))
 
     def _steps(self, lanes: Lanes, name: str) -> tuple[int, int, int]:
         """Steps of a row tile and pass at least, passes, and steps of all row tiles at least."""
@@ -215,3 +231,69 @@ class _Bound:
             found = tiles_needed(dict(rows), dict(self.designs.rows))
             self._tiles[id(rows)] = np.broadcast_to(found, self.designs.tk.shape)
         return self._tiles[id(rows)]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a weighted layer asks of each design: of a tile of positions, and of the weights' clock."""
+
+    tiles: Counts  # of rows
+    steps: Counts
+    written: Counts
+    together: bool  # all row tiles of a tile of positions, then the next
+    loading: Cycles
+
+
+class _PlanBound(_Bound):
+    """The clocks of computation, of the weights and of the transfers, operation by operation."""
+
+    def __init__(self, shapes: Shapes, designs: Designs, memory: Memory, rows: Mapping[str, LayerRows]) -> None:
+        super().__init__(shapes, designs, memory)
+        self.rows, self.memory = rows, memory
+        self.first = self.end  # cycles until the first operation
+        self.ends: tuple[list[Cycles], ...] = tuple([np.zeros(len(designs.tk))] for _ in range(3))
+        self._asked: dict[str, _Asked] = {}
+
+    def add(self, operation: Operation) -> None:
+        ready = self.first
+        for ends, count in zip(self.ends, operation.waits, strict=True):
+            ready = np.maximum(ready, ends[count])
+        loads, stores, computes = self.ends
+        if operation.unit in (Unit.LOAD, Unit.STORE):
+            ends = loads if operation.unit is Unit.LOAD else stores
+            moved = operation.bytes / self.memory.port_bytes_per_cycle
+            ends.append(np.maximum(ready, ends[-1]) + moved + self.memory.latency + TRANSFER_LATENCY)
+        elif operation.unit is not Unit.IMAGE:
+            self.end = np.maximum(ready, computes[-1])
+            self.starts.append(self.end)
+            if operation.unit is Unit.CONV:
+                self._convolve(operation)
+            else:
+                each = operation.groups * max(operation.taps, int(self.designs.tk[0]) // 2)
+                self.end = self.end + operation.tiles * max(each, operation.positions) + OVERHEAD
+            computes.append(self.end)
+
+    def _convolve(self, operation: Operation) -> None:
+        asked, more = self._asked_by(operation.layer), operation.tiles - 1
+        took = np.maximum(operation.tiles * asked.steps, (more if asked.together else more + 1) * asked.written)
+        if not asked.together:
+            took = np.maximum(took, more * operation.positions * asked.tiles)
+        self.behind = np.maximum(self.behind, self.end - self.loaded - self.ahead)
+        if len(self.starts) > DESCRIPTORS_AHEAD:
+            self.behind = np.maximum(self.behind, self.starts[-1 - DESCRIPTORS_AHEAD] - self.loaded)
+        self.loaded = self.loaded + asked.loading
+        weights = self.behind + self.loaded + WEIGHTS_TO_STEP - LEAD
+        self.end = np.maximum(self.end + took, weights) + OVERHEAD + self.designs.latency
+
+    def _asked_by(self, name: str) -> _Asked:
+        if name not in self._asked:
+            layer, rows = self.some.layers[name], self.rows[name]
+            tiles, total, passes, slots = self._of_a_layer(layer, rows)
+            self._asked[name] = _Asked(
+                tiles,
+                total * passes,
+                slots * (1 if layer.residual is None else 2),
+                layer is self.some.network.layers[0],
+                total * self.step + (tiles + slots * self.slot_beats) * self.beat + WEIGHTS_PER_OPERATION,
+            )
+        return self._asked[name]

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from .workload import Shapes
 
 
+MOST_BATCH = 16
+
+
 def search(
     models: Annotated[
         list[str], typer.Argument(help="model files or architectures' names: one design serves all of them")
@@ -242,6 +245,7 @@ def compare(
         list[str] | None, typer.Option(help="xc7z020 or xc7z045; may be given twice; default: both")
     ] = None,
     act_bits: Annotated[str, typer.Option(help="activation bits, 4 to 8; several with commas")] = "4",
+    batch: Annotated[int, typer.Option(help="images of a program, 1 to 16: late layers share their weights")] = 1,
     csv: Annotated[Path | None, typer.Option(help="write the rows as CSV")] = None,
     png: Annotated[Path | None, typer.Option(help="draw frames per second (needs matplotlib)")] = None,
     arch: Arch = None,
@@ -256,11 +260,13 @@ def compare(
 
     parts = [part_named(name) for name in dict.fromkeys(device or PARTS)]
     bits = [_bits(part) for part in act_bits.split(",")]
+    if not 1 <= batch <= MOST_BATCH:
+        raise UsageError(f"--batch must be from 1 to {MOST_BATCH}, not {batch}")
     run = of_run(Path(model))
     name, shapes = (run.name, run.shapes) if run else _shapes(model, arch, input_shape)
     with Terminal(quiet) as terminal:
         terminal.stage("search", len(parts) * len(bits) * len(DESIGNS))
-        rows = compare({name: shapes}, parts, bits, advance=terminal.advance)
+        rows = compare({name: shapes}, parts, bits, batch=batch, advance=terminal.advance)
     found = speedups([run.with_accuracy(row.to_dict()) if run else row.to_dict() for row in rows])
     if csv is not None:
         write_csv(csv, found)

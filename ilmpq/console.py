@@ -266,6 +266,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Designs for one network on one chip."""
     first = rows[0]
     title = f"{first['network']} on {first['device']} at {first['clock_mhz']:g} MHz (assumed), {first['act_bits']}-bit activations"
+    title += f", batch {first['batch']}" if first["batch"] > 1 else ""
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("design")
     table.add_column("arrays, tk × tp")

@@ -36,6 +36,10 @@ class DoesNotFit(IlmpqError):
     exit_code = 5
 
 
+class MemoryTooSmall(DoesNotFit):
+    """An activation memory that does not hold what a network needs at one time."""
+
+
 class ToolMissing(IlmpqError):
     """A package that is needed here is not installed."""
 

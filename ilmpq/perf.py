@@ -91,6 +91,11 @@ class Memory:
     bytes_per_cycle: float
     latency: int = 40
 
+    @property
+    def port_bytes_per_cycle(self) -> float:
+        """Of the port that brings and takes feature maps, at best."""
+        return min(PORT_BYTES, self.bytes_per_cycle, PORT_BYTES * READ_AHEAD / (self.latency + 19))
+
 
 @dataclass(frozen=True)
 class Work:
@@ -269,7 +274,7 @@ class _Engine:
 
     def _moved(self, begin: float, size: int) -> float:
         """When so many bytes have gone between memory and activation memory, past results that are being written."""
-        fastest = min(PORT_BYTES, self.memory.bytes_per_cycle, PORT_BYTES * READ_AHEAD / (self.memory.latency + 19))
+        fastest = self.memory.port_bytes_per_cycle
         at, left = begin, float(size)
         for number in range(bisect_right(self.computes, at, lo=1) - 1, len(self.computing)):
             busy = self.computing[number]

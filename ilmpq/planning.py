@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from .errors import DoesNotFit
+from .errors import MemoryTooSmall
 from .memory import Numbering, Plan, group_words, in_place, place, replaceable, spans
 from .network import Layer, Network, Region, Step, Tensor, Transfer, View
 from .schedule import Band, Schedule, views
@@ -65,7 +65,7 @@ class Planner(Generic[N]):
             )
             if worst is None:
                 sizes = self._sizes(self.rings)
-                raise DoesNotFit(
+                raise MemoryTooSmall(
                     f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
                     f"{self.depth:,}, beside what must be there at the same time: {MEMORY_MEND}"
                 )
@@ -174,7 +174,7 @@ class Planner(Generic[N]):
                 for name in stuck:
                     rows[name] += self._ring_unit(name)
                 if any(rows[n] > 4 * self.tensors[n].height + 64 for n in stuck):
-                    raise DoesNotFit(
+                    raise MemoryTooSmall(
                         f"{stuck[0]} is larger than the activation memory and cannot be computed in bands of rows: "
                         f"{MEMORY_MEND}"
                     )

@@ -8,27 +8,29 @@ geometric mean of their frame times counts, so that none of them weighs more for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from math import exp, floor, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bound import Designs, LayerRows, lower_bound, rows_in_proportion
+from .bound import Designs, LayerRows, lower_bound, lower_bound_of_plan, rows_in_proportion
 from .design import EngineConfig
 from .device import Part
-from .errors import DoesNotFit, ModelError
-from .perf import Frame, Memory, frame, machine_of
+from .errors import DoesNotFit, IlmpqError, MemoryTooSmall, ModelError
+from .perf import Cycles, Frame, Memory, frame, machine_of
 from .ratio import Ratio
 from .resources import Resources, resources
 from .schemes import scheme_named
 from .space import RINGS, TABLES, Rules, Space, space
-from .workload import Shapes, rows_in, works_for
+from .workload import Shapes, operations_for, rows_in, unrolls, works_for
 
 LATENCY = 40  # cycles to the first word of a burst
 CHUNK = 4096  # designs that are bounded at a time
 ALIKE = 0.001  # share by which frame times may differ and count as equal
 LEAST_LATENCY = 6  # cycles of arrays in LUTs; those on DSPs take more
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Goal:
     networks: Mapping[str, Shapes]
     part: Part
     rules: Rules
+    images: int = 1  # of a program: late layers fetch their weights once for several
 
     @property
     def memory(self) -> Memory:
@@ -46,21 +49,22 @@ class Goal:
 
 @dataclass(frozen=True)
 class Found:
-    """A design, and every network's frame on it."""
+    """A design, and every network's program of so many images on it."""
 
     config: EngineConfig
     frames: Mapping[str, Frame]
     cost: Resources
+    images: int = 1
 
     @property
     def cycles(self) -> float:
-        """The geometric mean."""
-        return exp(sum(log(f.cycles) for f in self.frames.values()) / len(self.frames))
+        """Of an image; the geometric mean of all networks'."""
+        return exp(sum(log(f.cycles / self.images) for f in self.frames.values()) / len(self.frames))
 
     @property
-    def order(self) -> tuple[int, float]:
+    def order(self) -> tuple[int, float, float]:
         """The better of two designs comes first: fewer cycles, or within a thousandth as many and fewer LUTs."""
-        return floor(log(self.cycles) / ALIKE), float(self.cost.lut)
+        return floor(log(self.cycles) / ALIKE), float(self.cost.lut), self.cycles
 
 
 @dataclass
@@ -88,6 +92,7 @@ def fastest(
     tally.designs = len(designs)
     ideal = np.exp(np.mean([log(sum(n.macs.values())) for n in goal.networks.values()])) / designs.macs_per_cycle
     order = np.argsort(ideal, kind="stable")
+    plans = _Plans(goal, designs, tally)
     best: Found | None = None
     least = inf
     for start in range(0, len(order), CHUNK):
@@ -100,13 +105,15 @@ def fastest(
         tally.bounded += len(chosen)
         if not len(some):
             continue
-        place, ring = some.variants()
-        bounds = bound(goal, some, place, ring)
-        for index in np.argsort(bounds, kind="stable"):
-            if bounds[index] >= least:
-                break
-            found = measure(goal, some.config(int(place[index]), int(ring[index])), tally)
-            if found is not None and (best is None or found.order < best.order):
+        queue = _Queue(goal, some, plans)
+        while (config := queue.pop(least)) is not None:
+            try:
+                found = measure(goal, config)
+            except (DoesNotFit, ModelError) as refusal:
+                plans.refused(config, refusal)
+                continue
+            tally.computed += 1
+            if best is None or found.order < best.order:
                 best, least = found, exp((found.order[0] + 1) * ALIKE)
                 better(found)
     if best is None:
@@ -115,17 +122,16 @@ def fastest(
     return best
 
 
-def _longest(designs: Space) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _longest(designs: Space) -> tuple[Places, Places]:
     """Every design with its longest ring."""
     fits = designs.am_depth > 0
     return np.arange(len(designs)), fits.shape[1] - 1 - fits[:, ::-1].argmax(axis=1)
 
 
-def bound(goal: Goal, designs: Space, place: NDArray[np.int64], ring: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Cycles that a variant of a design does not stay under: of the design in this place, with this of the RINGS."""
-    schemes = {name: n[place] for name, n in designs.schemes().items()}
-    columns = Designs(
-        rows=schemes,
+def columns_of(goal: Goal, designs: Space, place: Places, ring: Places) -> Designs:
+    """Variants of designs: of the design in this place, with this of the RINGS."""
+    return Designs(
+        rows={name: n[place] for name, n in designs.schemes().items()},
         tk=designs.tk[place],
         tp=designs.tp[place],
         act_bits=np.full_like(place, goal.rules.act_bits),
@@ -134,27 +140,108 @@ def bound(goal: Goal, designs: Space, place: NDArray[np.int64], ring: NDArray[np
         table=np.array(TABLES)[ring],
         latency=np.full_like(place, LEAST_LATENCY),
     )
-    total = np.zeros(len(place))
+
+
+def bound(goal: Goal, designs: Space, place: Places, ring: Places) -> Cycles:
+    """Cycles that a variant of a design does not stay under."""
+    columns, total = columns_of(goal, designs, place, ring), np.zeros(len(place))
     for shapes in goal.networks.values():
-        rows = _rows_of_many(goal.rules, shapes, schemes)
-        total += np.log(lower_bound(shapes, columns, rows, goal.memory))
+        rows = _rows_of_many(goal.rules, shapes, columns.rows)
+        total += np.log(lower_bound(shapes, columns, rows, goal.memory, goal.images) / goal.images)
     return np.asarray(np.exp(total / len(goal.networks)))
 
 
-def measure(goal: Goal, config: EngineConfig, tally: Tally | None = None) -> Found | None:
-    """Every network's frame on a design; None where one cannot run."""
+class _Queue:
+    """Variants of designs, the most promising first. Bounds get nearer when the plan that variants share is known.
+
+    Plans take long: the largest activation memory that a design has with its lanes and positions is tried first, and none
+    that is smaller than one that did not do.
+    """
+
+    def __init__(self, goal: Goal, designs: Space, plans: _Plans) -> None:
+        self._goal, self._designs, self._plans = goal, designs, plans
+        self._place, self._ring = designs.variants()
+        self._bounds = bound(goal, designs, self._place, self._ring)
+        self._planned = np.zeros(len(self._place), bool)
+        order = np.argsort(self._bounds, kind="stable")
+        self._heap = list(zip(self._bounds[order].tolist(), order.tolist(), strict=True))
+
+    def pop(self, least: float) -> EngineConfig | None:
+        """The next that may stay under so many cycles."""
+        while self._heap and self._heap[0][0] < least:
+            known, index = heappop(self._heap)
+            config = self._designs.config(int(self._place[index]), int(self._ring[index]))
+            if not self._plans.may_do(config):
+                continue
+            if not self._planned[index]:
+                self._plan(config)
+            if self._bounds[index] <= known:
+                return config
+            heappush(self._heap, (float(self._bounds[index]), index))
+        return None
+
+    def _plan(self, config: EngineConfig) -> None:
+        """The nearer bounds of all variants that share a plan with this one."""
+        designs, place, ring = self._designs, self._place, self._ring
+        alike = (designs.tk[place] == config.geometry.tk) & (designs.tp[place] == config.geometry.tp)
+        alike &= designs.am_depth[place, ring] == config.am_depth
+        nearer = self._plans.bound(config, columns_of(self._goal, designs, place[alike], ring[alike]))
+        self._bounds[alike] = np.maximum(self._bounds[alike], nearer)
+        self._planned |= alike
+
+
+class _Plans:
+    """What is known of plans: which activation memories were too small, and bounds with the plans of others."""
+
+    def __init__(self, goal: Goal, designs: Space, tally: Tally) -> None:
+        self._goal, self._designs, self._tally = goal, designs, tally
+        self._too_small: dict[tuple[int, int], int] = {}
+
+    def may_do(self, config: EngineConfig) -> bool:
+        """Whether the activation memory of a design is worth a try."""
+        tk, tp = config.geometry.tk, config.geometry.tp
+        if (tk, tp) not in self._too_small:
+            self._too_small[tk, tp] = 0
+            alike = (self._designs.tk == tk) & (self._designs.tp == tp)
+            largest = replace(config, am_depth=int(self._designs.am_depth[alike].max()))
+            for shapes in self._goal.networks.values():
+                try:
+                    works_for(shapes, largest, rows_of(self._goal.rules, shapes, largest), self._goal.images)
+                except (DoesNotFit, ModelError) as refusal:
+                    self.refused(largest, refusal)
+        return config.am_depth > self._too_small[tk, tp]
+
+    def refused(self, config: EngineConfig, refusal: IlmpqError) -> None:
+        """A network cannot run on a design."""
+        if isinstance(refusal, MemoryTooSmall):
+            self._too_small[config.geometry.tk, config.geometry.tp] = config.am_depth
+        self._tally.refusals[str(refusal)] = self._tally.refusals.get(str(refusal), 0) + 1
+
+    def bound(self, config: EngineConfig, designs: Designs) -> Cycles:
+        """Cycles that designs with the plans of this one do not stay under; 0 where it has none."""
+        total = np.zeros(len(designs.tk))
+        if self._goal.images > 1:  # whose plans depend on the ring too
+            return total
+        for shapes in self._goal.networks.values():
+            rows = _rows_of_many(self._goal.rules, shapes, designs.rows)
+            outer = unrolls(shapes, config, designs.rows, rows, designs.ring, designs.table)
+            for whether in set(outer.tolist()):
+                try:
+                    plan = operations_for(shapes, config, whether)
+                except (DoesNotFit, ModelError):
+                    return np.zeros(len(designs.tk))  # which is told where a design is refused
+                least = lower_bound_of_plan(shapes, designs, rows, self._goal.memory, plan)
+                total[outer == whether] += np.log(least[outer == whether])
+        return np.asarray(np.exp(total / len(self._goal.networks)))
+
+
+def measure(goal: Goal, config: EngineConfig) -> Found:
+    """Every network's frame on a design; `DoesNotFit` or `ModelError` where one cannot run."""
     frames = {}
     for name, shapes in goal.networks.items():
-        try:
-            works = works_for(shapes, config, rows_of(goal.rules, shapes, config))
-        except (DoesNotFit, ModelError) as error:
-            if tally is not None:
-                tally.refusals[str(error)] = tally.refusals.get(str(error), 0) + 1
-            return None
+        works = works_for(shapes, config, rows_of(goal.rules, shapes, config), goal.images)
         frames[name] = frame(works, machine_of(config), goal.memory)
-    if tally is not None:
-        tally.computed += 1
-    return Found(config, frames, resources(config))
+    return Found(config, frames, resources(config), goal.images)
 
 
 def rows_of(rules: Rules, shapes: Shapes, config: EngineConfig) -> dict[str, dict[str, int]]:

@@ -20,13 +20,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .design import EngineConfig
 from .errors import DoesNotFit
 from .graph import Graph
-from .lanes import Lanes
+from .lanes import Lanes, Operation
 from .network import Layer
 from .perf import Counts, Unit, Work
 from .ratio import Ratio
@@ -83,12 +85,14 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     room = {scheme.name: n for scheme, n in g.schemes().items()}
     tiles = {name: _tiles(name, room, rows[name]) for name in shapes.rows}
     unrolled = lanes.unrollable(config)
-    if unrolled is not None and tiles[unrolled.name] > _most_outer(unrolled, config):
+    if unrolled is not None and tiles[unrolled.name] > most_outer(
+        unrolled, g.tk, g.rows, config.ring_depth, config.table_depth
+    ):
         unrolled = None
     windows = None if unrolled is None else windows_of(unrolled, g.tk)
     made: dict[str, Work] = {}
     found = []
-    for operation in lanes.operations(config, unrolled is not None, images):
+    for operation in operations_for(shapes, config, unrolled is not None, images):
         name = operation.layer
         work = Work(name, operation.unit, operation.waits, operation.tiles, operation.positions, bytes=operation.bytes)
         if operation.unit is Unit.POOL:
@@ -119,6 +123,28 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     return found
 
 
+def operations_for(shapes: Shapes, config: EngineConfig, unrolled: bool, images: int = 1) -> tuple[Operation, ...]:
+    """All operations of a program, but for the rows of weighted layers: they are found once for all engines that share them."""
+    lanes = shapes.on(config.geometry.tk, config.geometry.act_bits)
+    return lanes.operations(config, unrolled, images)
+
+
+def unrolls(
+    shapes: Shapes,
+    config: EngineConfig,
+    room: Mapping[str, Counts],
+    rows: Mapping[str, Mapping[str, Counts]],
+    ring: Counts,
+    table: Counts,
+) -> NDArray[np.bool_]:
+    """Whether engines that differ from one in rows, ring and table unroll the image."""
+    lanes = shapes.on(config.geometry.tk, config.geometry.act_bits)
+    layer, all_rows = lanes.unrollable(config), sum(room.values(), np.int64(0))
+    if layer is None:
+        return np.zeros(all_rows.shape, bool)
+    return np.asarray(tiles_needed(rows[layer.name], room) <= most_outer(layer, lanes.tk, all_rows, ring, table))
+
+
 def _tiles(name: str, room: SchemeRows, rows: SchemeRows) -> int:
     """Row tiles of a layer."""
     tiles = _needed(tuple(rows.items()), tuple(room.items()))
@@ -145,10 +171,9 @@ def windows_of(layer: Layer, tk: int) -> Windows:
     )
 
 
-def _most_outer(layer: Layer, config: EngineConfig) -> int:
-    """Row tiles that ring and table hold at a time."""
-    words = windows_of(layer, config.geometry.tk).patch_words
-    return min(MOST_OUTER_TILES, config.ring_depth // words, config.table_depth // config.geometry.rows)
+def most_outer(layer: Layer, tk: int, rows: Any, ring: Any, table: Any) -> Any:
+    """Row tiles of an unrolled image's layer that ring and table hold at a time; rows and sizes may be those of many engines."""
+    return np.minimum(np.minimum(MOST_OUTER_TILES, ring // windows_of(layer, tk).patch_words), table // rows)
 
 
 def _conv(
