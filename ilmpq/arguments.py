@@ -67,3 +67,18 @@ def print_table(table: Any) -> None:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
+
+
+def input_options(
+    arch: str | None, input_shape: str | None, preset: str | None, mean: str | None, std: str | None
+) -> dict[str, Any]:
+    """What a command was told of a network's input, as `Options` has it."""
+    from .preprocess import parse_channels, parse_shape
+
+    return {
+        "arch": arch,
+        "input_shape": None if input_shape is None else parse_shape(input_shape),
+        "preset": preset,
+        "mean": None if mean is None else parse_channels("--mean", mean),
+        "std": None if std is None else parse_channels("--std", std),
+    }

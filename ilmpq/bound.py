@@ -2,7 +2,7 @@
 
 Every layer takes its steps, its results or its positions, whichever takes longest, in the fewest tiles that there can be;
 weights come one after another, and no more of them before a layer starts than ring and table hold. What is left out only
-adds: bands, results of single rows, transfers, banks that clash.
+adds: bands, results of single rows, transfers, banks that clash, and that several images fetch weights more than once.
 
     >>> import numpy as np
     >>> from ilmpq.canonical import canonical
@@ -107,9 +107,11 @@ def rows_in_proportion(shapes: Shapes, shares: Mapping[str, Counts]) -> dict[str
     return {name: by_count[rows] for name, rows in shapes.rows.items()}
 
 
-def lower_bound(shapes: Shapes, designs: Designs, rows: Mapping[str, LayerRows], memory: Memory) -> Cycles:
-    """At most the cycles of a frame on each design; infinite where a layer's rows can go nowhere."""
-    bound = _Bound(shapes, designs, memory)
+def lower_bound(
+    shapes: Shapes, designs: Designs, rows: Mapping[str, LayerRows], memory: Memory, images: int = 1
+) -> Cycles:
+    """At most the cycles of a program of so many images on each design; infinite where a layer's rows can go nowhere."""
+    bound = _Bound(shapes, designs, memory, images)
     for layer in bound.some.network.layers:
         if layer.node.weighted:
             bound.conv(layer, rows[layer.name])
@@ -131,8 +133,8 @@ def lower_bound_of_plan(
 class _Bound:
     """The clocks of computation and of the weights."""
 
-    def __init__(self, shapes: Shapes, designs: Designs, memory: Memory) -> None:
-        self.designs = designs
+    def __init__(self, shapes: Shapes, designs: Designs, memory: Memory, images: int) -> None:
+        self.designs, self.images = designs, images
         kinds, self.kind = np.unique(np.stack([designs.tk, designs.act_bits]), axis=1, return_inverse=True)
         self.kind = self.kind.reshape(-1)
         self.lanes = [shapes.on(int(tk), int(bits)) for tk, bits in kinds.T]
@@ -151,13 +153,14 @@ class _Bound:
     def conv(self, layer: Layer, rows: LayerRows) -> None:
         tiles, total, passes, slots = self._of_a_layer(layer, rows)
         tensor = layer.target.tensor
-        outputs = tensor.height * tensor.width
+        height = self.images * tensor.height
+        outputs = height * tensor.width
         of_positions = np.full(len(tiles), outputs) if tensor.logits else -(-outputs // self.designs.tp)
         written = slots * (1 if layer.residual is None else 2)
         # A band's first tile may have its results beside those of another operation, if there is an image.
         first = layer is self.some.network.layers[0]
-        of_results = np.maximum(of_positions - tensor.height, 0) if first else of_positions
-        apart = tiles * np.maximum(outputs - tensor.height * self.designs.tp, 0)
+        of_results = np.maximum(of_positions - height, 0) if first else of_positions
+        apart = tiles * np.maximum(outputs - height * self.designs.tp, 0)
         took = np.maximum(np.maximum(of_positions * total * passes, of_results * written), 0 if first else apart)
         self.behind = np.maximum(self.behind, self.end - self.loaded - self.ahead)
         self.starts.append(self.end)
@@ -171,7 +174,7 @@ class _Bound:
     def pool(self, layer: Layer) -> None:
         self.starts.append(self.end)
         tensor, taps = layer.target.tensor, layer.window.kernel[0] * layer.window.kernel[1]
-        outputs, tp = tensor.height * tensor.width, self.designs.tp
+        outputs, tp = self.images * tensor.height * tensor.width, self.designs.tp
         (groups,) = self._of_kinds(
             [(lanes.layers[layer.name].source.group_range(lanes.tk)[1],) for lanes in self.lanes]
         )
@@ -196,7 +199,7 @@ class _Bound:
         """Steps of a row tile and pass at least, passes, and steps of all row tiles at least."""
         layer = lanes.layers[name]
         taps = layer.window.kernel[0] * layer.window.kernel[1]
-        if layer is lanes.network.layers[0] and layer.source.tensor is lanes.network.input:
+        if layer is lanes.network.layers[0] and layer.source.tensor is lanes.network.inputs[0].tensor:
             # Windows, if they are unrolled, have the fewest words.
             words = min(windows_of(layer, lanes.tk).patch_words, taps * layer.source.group_range(lanes.tk)[1])
             return words, 2 if lanes.act_bits < WIDE else 1, words
@@ -245,7 +248,7 @@ class _PlanBound(_Bound):
     """The clocks of computation, of the weights and of the transfers, operation by operation."""
 
     def __init__(self, shapes: Shapes, designs: Designs, memory: Memory, rows: Mapping[str, LayerRows]) -> None:
-        super().__init__(shapes, designs, memory)
+        super().__init__(shapes, designs, memory, 1)  # operations say what they do for all images
         self.rows, self.memory = rows, memory
         self.first = self.end  # cycles until the first operation
         self.ends: tuple[list[Cycles], ...] = tuple([np.zeros(len(designs.tk))] for _ in range(3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from .arguments import (
     Threads,
     Val,
     ValImages,
+    input_options,
     print_json,
     print_table,
     use_threads,
@@ -96,7 +97,7 @@ def quantize(
     freely = assignment is not None or budget is not None
     usual = DEFAULT_RATIO if freely or (device is None and geometry is None) else AUTO
     options = Options(
-        **_input_options(arch, input_shape, preset, mean, std),
+        **input_options(arch, input_shape, preset, mean, std),
         calib=calib,
         calib_images=calib_images,
         val=val,
@@ -145,7 +146,7 @@ def inspect(
     from .inspection import inspect as look
     from .options import DEFAULT_RATIO, Options
 
-    given = _input_options(arch, input_shape, None, None, None)
+    given = input_options(arch, input_shape, None, None, None)
     options = Options(**given, ratio=DEFAULT_RATIO if ratio is None else ratio, act_bits=act_bits)
     found = look(model, options)
     if as_json:
@@ -295,17 +296,3 @@ def version(
     if show:
         print(f"ilmpq {__version__}")
         raise typer.Exit
-
-
-def _input_options(
-    arch: str | None, input_shape: str | None, preset: str | None, mean: str | None, std: str | None
-) -> dict[str, Any]:
-    from .preprocess import parse_channels, parse_shape
-
-    return {
-        "arch": arch,
-        "input_shape": None if input_shape is None else parse_shape(input_shape),
-        "preset": preset,
-        "mean": None if mean is None else parse_channels("--mean", mean),
-        "std": None if std is None else parse_channels("--std", std),
-    }

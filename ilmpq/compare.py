@@ -84,7 +84,8 @@ class Row:
         """As `compare --json` has it."""
         config, frame = self.found.config, self.found.frames[self.network]
         rules = self.design.rules(config.geometry.act_bits)
-        seconds = frame.cycles / (self.part.assumed_clock_mhz * 1e6)
+        images = self.found.images
+        seconds = frame.cycles / (self.part.assumed_clock_mhz * 1e6)  # until all of them are done
         cost = self.found.cost
         bits, size = weights(self.shapes, rows_of(rules, self.shapes, config))
         return {
@@ -105,8 +106,9 @@ class Row:
             "lanes_busy": round(frame.busy(convolutions_only=True), 4),
             "cycles": round(frame.cycles),
             "latency_ms": round(1e3 * seconds, 4),
-            "frames_per_s": round(1 / seconds, 2),
-            "gops": round(2e-9 * sum(self.shapes.macs.values()) / seconds, 2),
+            "batch": images,
+            "frames_per_s": round(images / seconds, 2),
+            "gops": round(2e-9 * images * sum(self.shapes.macs.values()) / seconds, 2),
             "average_weight_bits": round(bits, 3),
             "parameters_bytes": size,
             "accuracy": self.accuracy,
@@ -121,6 +123,7 @@ def compare(
     parts: Sequence[Part],
     act_bits: Sequence[int] = (4,),
     designs: Sequence[Design] = DESIGNS,
+    batch: int = 1,
     advance: Callable[[], None] = lambda: None,
     refuse: Callable[[str], None] = lambda why: None,
 ) -> list[Row]:
@@ -140,7 +143,7 @@ def compare(
                 for name, shapes in networks.items():
                     try:
                         everywhere = everywhere or space(part, rules)
-                        found = fastest(Goal({name: shapes}, part, rules), everywhere)
+                        found = fastest(Goal({name: shapes}, part, rules, batch), everywhere)
                         rows.append(Row(name, shapes, part, design, found))
                     except (DoesNotFit, UsageError) as why:
                         refused.append(f"{design.name} is left out: {why}")
@@ -167,7 +170,7 @@ def speedups(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each row with how many times faster it is than every baseline of its network, chip and activation bits."""
 
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["network"], row["device"], row["act_bits"]
+        return row["network"], row["device"], row["act_bits"], row["batch"]
 
     times = {(key(row), row["design"]): row["latency_ms"] for row in rows}
     return [

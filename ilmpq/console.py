@@ -220,10 +220,53 @@ def short_ratio(text: str) -> str:
     return re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
 
 
+def front_table(front: Mapping[str, Any]) -> Table:
+    """The points that were measured, the fastest first; a star marks the Pareto front."""
+    title = f"{front['network']} on {front['device']} at {front['clock_mhz']:g} MHz (assumed)"
+    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    table.add_column("arrays")
+    for name in ("tk × tp", "act bits"):
+        table.add_column(name, justify="right")
+    table.add_column("ratio")
+    for name in ("frames/s", "top-1 %", "drop"):
+        table.add_column(name, justify="right")
+    for p in front["points"]:
+        if p["accuracy"] is not None:
+            table.add_row(
+                "*" if p["on_front"] else "",
+                p["arrays"],
+                f"{p['tk']} × {p['tp']}",
+                str(p["act_bits"]),
+                short_ratio(p["ratio"]),
+                f"{p['frames_per_s']:,.1f}",
+                f"{p['accuracy']:.2f}",
+                f"{p['drop']:.2f}",
+            )
+    return table
+
+
+def front_lines(front: Mapping[str, Any]) -> list[str]:
+    """How far a search came, and the design that it was for."""
+    images, float_accuracy = front["images"], front["accuracy_float"]
+    lines = [
+        f"measured     {front['measured']} of {len(front['points'])} designs on {images:,} images; "
+        f"{float_accuracy:.2f} % in float",
+    ]
+    for p in front["points"]:
+        if p["name"] == front["best"]:
+            lines.append(
+                f"best         {p['arrays']}, {p['act_bits']}-bit activations: {p['frames_per_s']:,.1f} frames/s, "
+                f"{p['accuracy']:.2f} % (drop {p['drop']:.2f}, allowed {front['max_drop']:g})"
+            )
+    return lines
+
+
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Designs for one network on one chip."""
     first = rows[0]
     title = f"{first['network']} on {first['device']} at {first['clock_mhz']:g} MHz (assumed), {first['act_bits']}-bit activations"
+    title += f", batch {first['batch']}" if first["batch"] > 1 else ""
     table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     table.add_column("design")
     table.add_column("arrays, tk × tp")

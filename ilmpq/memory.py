@@ -5,7 +5,7 @@ A residual sum takes the place of its operand where nobody needs that any more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -86,18 +86,24 @@ def in_place(
 
 
 def place(
-    sizes: Mapping[str, int], alive: Mapping[str, Span], shared: Mapping[str, str], depth: int
+    sizes: Mapping[str, int],
+    alive: Mapping[str, Span],
+    shared: Mapping[str, str],
+    depth: int,
+    lasting: Collection[str] = (),
 ) -> Plan | list[str]:
-    """Bases of all tensors, or the names of those that are too many at one time, the largest first."""
+    """Bases of all tensors, or the names of those that are too many at one time, the largest first.
+
+    In the order in which they are written, but for the `lasting`, which are placed before all others.
+    """
     groups: dict[str, list[str]] = {}
     for name in sizes:
         groups.setdefault(_leader(name, shared), []).append(name)
     first = {head: min([alive[n].first for n in names]) for head, names in groups.items()}
     last = {head: max([alive[n].last for n in names]) for head, names in groups.items()}
     plan = Plan()
-    rivals: list[str] = []
-    for head in sorted(groups, key=lambda h: (first[h], -sizes[h])):
-        rivals = [h for h in rivals if last[h] >= first[head]]
+    for head in sorted(groups, key=lambda h: (h not in lasting, first[h], -sizes[h])):
+        rivals = [h for h in plan.bases if h in groups and last[h] >= first[head] and first[h] <= last[head]]
         base = _first_fit(sizes[head], sorted([(plan.bases[h], sizes[h]) for h in rivals]), depth)
         if base is None:
             # Of equal size, in the order of the network.
@@ -105,7 +111,6 @@ def place(
             return sorted([head, *sorted(rivals, key=number.__getitem__)], key=lambda h: -sizes[h])
         for name in groups[head]:
             plan.bases[name], plan.sizes[name] = base, sizes[head]
-        rivals.append(head)
     return plan
 
 

@@ -3,6 +3,9 @@
 Flattening, concatenation and subsampling move no data: a concatenation's members write into one tensor, a flattened
 tensor is read by a layer whose kernel covers it, a subsampled tensor is read with a stride. Channels lie in groups of TK
 lanes: a channel's place is TK · group + lane, or -1 if it is zero everywhere and stored nowhere.
+
+A network may be of several images (`ilmpq/batches.py`): a tensor is then one image's own, or has those of all images one
+below the other, and a layer computes one image or all.
 """
 
 from __future__ import annotations
@@ -34,13 +37,26 @@ class Region(IntEnum):
 class Tensor:
     """What is stored: groups of height × width codes of so many bits, or 32-bit logits."""
 
-    name: str
-    height: int
+    stem: str  # its name where there is one image
+    height: int  # of all its images
     width: int
     bits: int
     signed: bool
     groups: int
     logits: bool = False
+    image: int | None = None  # whose own it is, or the first
+    images: int = 1  # that lie one below the other
+
+    @property
+    def name(self) -> str:
+        if self.image is None:
+            return self.stem
+        return f"{self.stem}#{self.image}" + (f"-{self.image + self.images - 1}" if self.images > 1 else "")
+
+    @property
+    def image_height(self) -> int:
+        """Rows of an image."""
+        return self.height // self.images
 
     @property
     def offset(self) -> int:
@@ -56,6 +72,17 @@ class View:
     places: Places
     stride: tuple[int, int] = (1, 1)
     flat: bool = False
+    image: int | None = None  # which of those in the tensor; None: all
+
+    @property
+    def first_row(self) -> int:
+        """The row of the tensor at which it begins."""
+        return (self.image or 0) * self.tensor.image_height
+
+    @property
+    def height(self) -> int:
+        """Rows of the tensor that it has."""
+        return self.tensor.height if self.image is None else self.tensor.image_height
 
     def group_range(self, tk: int) -> tuple[int, int]:
         """The first group that holds a channel, and how many groups there are to the last."""
@@ -77,6 +104,17 @@ class Layer:
     def name(self) -> str:
         return self.node.name
 
+    @property
+    def copy(self) -> tuple[str, str, int | None]:
+        """Which of the layers that are one node."""
+        return self.name, self.target.tensor.name, self.target.image
+
+    @property
+    def image_rows(self) -> int:
+        """Rows of outputs after which the next image begins; 0 where there is one."""
+        target = self.target
+        return target.tensor.image_height if target.image is None and target.tensor.images > 1 else 0
+
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
@@ -96,12 +134,17 @@ Step = Layer | Transfer
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in order, and the views of all nodes by name."""
+    """Layers in order, and input and output of every image."""
 
     layers: tuple[Layer, ...]
-    views: Mapping[str, View]
-    input: Tensor
-    output: View
+    inputs: tuple[View, ...]
+    outputs: tuple[View, ...]
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Inputs and what layers write, by name."""
+        every = (*self.inputs, *(layer.target for layer in self.layers))
+        return {view.tensor.name: view.tensor for view in every}
 
 
 def network_of(graph: Graph, formats: Mapping[str, TensorFormat], tk: int) -> Network:
@@ -114,7 +157,7 @@ def network_of(graph: Graph, formats: Mapping[str, TensorFormat], tk: int) -> Ne
             f"{graph.output.name} must be computed by a layer to be the engine's output, not be taken out of a tensor: "
             "let a 1×1 convolution follow it, or end the network before it and take its part on the host"
         )
-    return Network(layers, builder.views, builder.view(graph.input.name).tensor, output)
+    return Network(layers, (builder.view(graph.input.name),), (output,))
 
 
 class _Builder:

@@ -228,6 +228,7 @@ class _Engine:
         self.transferred: dict[Unit, list[float]] = {Unit.LOAD: [0.0], Unit.STORE: [0.0]}  # ends
         self.starts: list[float] = []  # of COMPUTE
         self.windows_until = 0.0  # the end of the last operation that took windows
+        self.image_until = 0.0  # when the lines for those were read
         self.images: deque[float] = deque()  # when windows begin to come
         self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
         self.ring = _Ring(machine.ring)
@@ -242,7 +243,8 @@ class _Engine:
             if work.unit in (Unit.CONV, Unit.POOL):
                 self.ends[index] = self._compute(work, layer)
             elif work.unit is Unit.IMAGE:
-                self.images.append(self._ready(work.waits) + self._first_window())
+                begin = max(self._ready(work.waits), self.image_until)
+                self.images.append(begin + self._first_window())
             else:
                 self.transfers[work.unit].append(index)
         for unit in self.transfers:
@@ -359,11 +361,12 @@ class _Engine:
             self._load_slots(slots)
             at = self._load_steps(weights, at)
         at += steps - int(work.weight_steps.sum())
-        windows, ahead = work.window_cycles * work.positions, 0.0
+        windows = work.window_cycles * work.positions
+        since = self.windows_until
         if self.images:
-            at = max(at, self.images.popleft() + windows)
-        else:
-            ahead = min(work.windows_ahead * work.window_cycles, begin - self.windows_until)
+            since = self.images.popleft()
+            at = max(at, since + windows)
+        ahead = min(work.windows_ahead * work.window_cycles, max(begin - since, 0.0))
         starved = at - begin - steps
         each = max(float(np.maximum(work.steps, written).sum()), float(work.positions))
         more = (work.tiles - 1) * max(each, (work.tiles * windows - ahead) / work.tiles)
@@ -371,6 +374,8 @@ class _Engine:
         starved += max(more - (work.tiles - 1) * max(each, steps), 0.0)
         self.traffic.append(Busy(begin, at, work.bytes / (at - begin)))
         self.windows_until = at
+        of_line = work.windows_ahead * (at - begin) / (work.tiles * work.positions)
+        self.image_until = max(since + work.tiles * windows - ahead, at - of_line)
         results = at + lag + float(written[-1])
         self.ring.free(int(work.weight_steps.sum()), at, 0)
         self._hold_slots(results, int(work.slots.sum()))

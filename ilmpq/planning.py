@@ -6,7 +6,7 @@ memory every tensor lies while it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 from typing import Generic, TypeVar
@@ -16,7 +16,7 @@ import numpy as np
 from .errors import MemoryTooSmall
 from .memory import Numbering, Plan, group_words, in_place, place, replaceable, spans
 from .network import Layer, Network, Region, Step, Tensor, Transfer, View
-from .schedule import Band, Schedule
+from .schedule import Band, Schedule, views
 
 MEMORY_MEND = "use an engine with a larger activation memory, or give a smaller --input-shape"
 SPREADS = (32, 16, 8, 4, 2, 1)  # rows of a cluster's smallest output that are tried for the height of its bands
@@ -40,12 +40,15 @@ class Planner(Generic[N]):
     def __init__(self, network: Network, numberings: dict[str, N], banks: int, depth: int, unrolled: bool) -> None:
         self.network, self.numberings, self.banks, self.depth = network, numberings, banks, depth
         self.unrolled = unrolled  # whether the input never lies in the activation memory
-        self._own = {network.input.name: network.input} | {t.name: t for t in (x.target.tensor for x in network.layers)}
+        self._own = network.tensors
         self.rings: dict[str, int] = {}  # rows of the tensors that do not stay whole
         self.plan, self.bands = self._plan()
 
     def _plan(self) -> tuple[Plan, list[Band]]:
-        """Everything whole if that fits; else the largest tensors in rings, in bands as high as fit; else some outside."""
+        """Everything whole if that fits; else the largest tensors in rings, in bands as high as fit; else some outside.
+
+        All images are treated alike; a tensor of all of them stays whole.
+        """
         rings: set[str] = set()
         spilled: set[str] = set()
         self._place_outside(spilled)
@@ -53,9 +56,9 @@ class Planner(Generic[N]):
             plan = self._try(rings, 1)
             if isinstance(plan, Plan):
                 return self._widened(rings)
-            candidates = [n for n in plan if n not in rings and not self.tensors[n].logits]
+            candidates = [n for n in plan if n not in rings and self._divisible(self.tensors[n])]
             if candidates:
-                rings.add(candidates[0])
+                rings |= self._alike(candidates[0])
                 continue
             worst = max(
                 (n for n in sorted(rings) if n in self.spillable - spilled), key=self._words.__getitem__, default=None
@@ -66,9 +69,18 @@ class Planner(Generic[N]):
                     f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
                     f"{self.depth:,}, beside what must be there at the same time: {MEMORY_MEND}"
                 )
-            spilled.add(worst)
+            spilled |= self._alike(worst)
             rings = set()
             self._place_outside(spilled)
+
+    def _divisible(self, tensor: Tensor) -> bool:
+        """Whether its rows may come and go."""
+        return not tensor.logits and tensor.images == 1
+
+    def _alike(self, name: str) -> set[str]:
+        """The same tensor of every image."""
+        stem = self.tensors[name].stem
+        return {n for n, tensor in self.tensors.items() if tensor.stem == stem}
 
     def _widened(self, rings: set[str]) -> tuple[Plan, list[Band]]:
         """The highest bands that fit, where low ones do: fewer operations, and weights are fetched less often."""
@@ -85,56 +97,66 @@ class Planner(Generic[N]):
         layers = self.network.layers
         steps: list[Step] = []
         inside: dict[str, Tensor] = {}  # what readers of a tensor read from now on
-        if not self.unrolled:
-            source = self.network.input
-            inside[source.name] = self._loaded(steps, source, Outside(Region.INPUT, 0))
         last_writer = {layer.target.tensor.name: i for i, layer in enumerate(layers)}
-        words = {n: group_words(t, self.numberings[n], self.banks) for n, t in self._own.items() if n in last_writer}
+        inputs = {} if self.unrolled else self._regions(self.network.inputs, Region.INPUT)
+        outputs = self._regions(self.network.outputs, Region.OUTPUT)
+        self.regions = inputs | outputs
         offsets, self.scratch_words = {}, 0
         for name in sorted(spilled):
             offsets[name] = self.scratch_words
-            self.scratch_words += self._own[name].groups * words[name]
+            self.scratch_words += self.all_words(self._own[name])
         for i, layer in enumerate(layers):
             tensor = layer.target.tensor
+            for view in (layer.source, layer.residual):
+                if view is not None and view.tensor.name in inputs.keys() - inside.keys():
+                    inside[view.tensor.name] = self._loaded(steps, view.tensor, inputs[view.tensor.name])
             steps.append(_reading(layer, inside))
             if tensor.name in spilled and last_writer[tensor.name] == i:
                 place_ = Outside(Region.SCRATCH, offsets[tensor.name])
                 self._stored(steps, tensor, place_)
                 inside[tensor.name] = self._loaded(steps, tensor, place_)
-        output = self.network.output.tensor
-        self._stored(steps, inside.get(output.name, output), Outside(Region.OUTPUT, 0))
+            if tensor.name in outputs and last_writer[tensor.name] == i:
+                self._stored(steps, tensor, outputs[tensor.name])
         self.steps = steps
         # Bands start where a tile of whole bytes, or a transfer of whole words, starts.
         self._schedule = Schedule(steps, {i: self._ring_unit(x.target.tensor.name) for i, x in enumerate(steps)})
         self._candidates = replaceable(steps, self.numberings)
-        self._words = {
-            n: t.groups * group_words(t, self.numberings[n], self.banks)
-            for n, t in self.tensors.items()
-            if t is not self.network.input
-        }
+        self._lasting = {view.tensor.name for step in steps for view in views(step) if view.image is not None}
+        outer = {view.tensor.name for view in self.network.inputs}
+        self._words = {n: self.all_words(t) for n, t in self.tensors.items() if n not in outer}
         self._spans: dict[str, int] = {}  # rows of a tensor that its readers see at once
         for step in steps:
             w = step.window
             name, span = step.source.tensor.name, w.dilation[0] * (w.kernel[0] - 1) + 1
             self._spans[name] = max(self._spans.get(name, 1), span)
-        self.spillable = set(last_writer) - {output.name}
+        self.spillable = {n for n in last_writer if self._own[n].images == 1 and n not in outputs}
+
+    def _regions(self, views: Sequence[View], region: Region) -> dict[str, Outside]:
+        """Where the tensors of inputs or outputs lie, one after another."""
+        found: dict[str, Outside] = {}
+        at = 0
+        for view in views:
+            if view.tensor.name not in found:
+                found[view.tensor.name] = Outside(region, at)
+                at += self.all_words(view.tensor)
+        return found
 
     def _loaded(self, steps: list[Step], tensor: Tensor, where: Outside) -> Tensor:
         """Append a transfer from outside; the tensor that comes out of it."""
         twin, outer = self._twin(tensor, "loaded"), self._twin(tensor, where.region.name.lower())
         self.outside[outer.name] = where
         self.tensors[twin.name] = twin
-        steps.append(Transfer(f"load {tensor.name}", _whole(outer), _whole(twin), loads=True))
+        steps.append(Transfer(f"load {tensor.stem}", _whole(outer), _whole(twin), loads=True))
         return twin
 
     def _stored(self, steps: list[Step], tensor: Tensor, where: Outside) -> None:
         """Append a transfer to the outside."""
         outer = self._twin(tensor, where.region.name.lower())
         self.outside[outer.name] = where
-        steps.append(Transfer(f"store {tensor.name}", _whole(tensor), _whole(outer), loads=False))
+        steps.append(Transfer(f"store {tensor.stem}", _whole(tensor), _whole(outer), loads=False))
 
     def _twin(self, tensor: Tensor, suffix: str) -> Tensor:
-        twin = replace(tensor, name=f"{tensor.name}@{suffix}")
+        twin = replace(tensor, stem=f"{tensor.stem}@{suffix}")
         self.numberings[twin.name] = self.numberings[tensor.name]
         return twin
 
@@ -144,7 +166,7 @@ class Planner(Generic[N]):
         for members in self._schedule.clusters(sorted(rings)):
             written = sorted({self.steps[i].target.tensor.name for i in members} & rings)
             if written:
-                smallest = min(self.steps[i].target.tensor.height for i in members)
+                smallest = min(self.steps[i].target.height for i in members)
                 rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
         groups = self._schedule.clusters(rows)
         for members in groups:
@@ -160,7 +182,7 @@ class Planner(Generic[N]):
         sizes = self._sizes(rows)
         shared = {a: b for a, b in in_place(self._candidates, groups, alive).items() if {a, b} <= sizes.keys()}
         self.rings = rows
-        return place(sizes, alive, shared, self.depth)
+        return place(sizes, alive, shared, self.depth, self._lasting)
 
     def _sizes(self, rings: Mapping[str, int]) -> dict[str, int]:
         """Memory words of every tensor; an unrolled image takes none."""
@@ -174,6 +196,10 @@ class Planner(Generic[N]):
     def whole(self, tensor: Tensor) -> int:
         """Memory words of a group of a tensor that is whole, as it is outside."""
         return group_words(tensor, self.numberings[tensor.name], self.banks)
+
+    def all_words(self, tensor: Tensor) -> int:
+        """Of all groups."""
+        return tensor.groups * self.whole(tensor)
 
     def _ring_words(self, name: str, rows: int) -> int:
         numbering = self.numberings[name]

@@ -35,6 +35,31 @@ def draw_comparison(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     save(path, figure)
 
 
+def draw_front(path: Path, front: Mapping[str, Any]) -> None:
+    """Accuracy and frames per second of every measured point, the Pareto front joined."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    measured = [p for p in front["points"] if p["accuracy"] is not None]
+    for place, schemes in enumerate(dict.fromkeys(p["schemes"] for p in measured)):
+        own = [p for p in measured if p["schemes"] == schemes]
+        axes.scatter([p["frames_per_s"] for p in own], [p["accuracy"] for p in own], color=f"C{place}", label=schemes)
+    best = [p for p in measured if p["on_front"]]
+    speeds, accuracies = [p["frames_per_s"] for p in best], [p["accuracy"] for p in best]
+    axes.step(speeds, accuracies, where="post", color=OTHERS, zorder=0, label="Pareto front")
+    for point in best:
+        where = (point["frames_per_s"], point["accuracy"])
+        axes.annotate(f"{point['act_bits']} bits", where, xytext=(4, 5), textcoords="offset points", fontsize=8)
+    axes.axhline(front["accuracy_float"], color=OTHERS, linestyle=":", label="float")
+    if front["max_drop"] is not None:
+        axes.axhline(front["accuracy_float"] - front["max_drop"], color="C3", linestyle="--", label="lowest allowed")
+    axes.set_xlabel("frames per second")
+    axes.set_ylabel("top-1 accuracy, %")
+    axes.set_title(f"{front['network']}, {front['device']} at {front['clock_mhz']:g} MHz (assumed)")
+    axes.legend(fontsize=8)
+    axes.margins(x=0.1)
+    save(path, figure)
+
+
 def save(path: Path, figure: Figure) -> None:
     """Write a figure in one step."""
     data = io.BytesIO()

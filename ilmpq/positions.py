@@ -56,6 +56,7 @@ def _fits(of: Layout, access: Access, banks: int, tiled: Tiling) -> bool:
         return False
     rows = min(access.rows, 2 if tiled.row_ends else 2 * count)
     oy, ox, exists = _positions(rows, access.columns, tiled)
+    oy = oy + access.first_row
     for dy in sorted({dy % 2 for dy, _ in access.taps}) if of.pair else [0]:
         for dx in sorted({dx for _, dx in access.taps}):
             x = ox * access.stride[1] + dx

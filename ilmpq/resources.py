@@ -86,16 +86,13 @@ class Sizes:
     ring_depth: Any
     table_depth: Any
     weight_ports: Any
-    patch_writers: Any
     image_pixels: Any
-    image_bytes: Any
-    kernels: Any
 
     @staticmethod
     def of(config: EngineConfig) -> Sizes:
         g = config.geometry
         own = {f.name: getattr(config, f.name) for f in fields(Sizes) if hasattr(config, f.name)}
-        return Sizes(**own, tp=g.tp, tk=g.tk, rows=g.rows, acc_bits=g.acc_bits, kernels=len(config.image_kernels))
+        return Sizes(**own, tp=g.tp, tk=g.tk, rows=g.rows, acc_bits=g.acc_bits)
 
     @property
     def word_bytes(self) -> Any:
@@ -154,20 +151,15 @@ def _terms(sizes: Sizes, part: str) -> Numbers:
         terms = (
             1,
             s.tp,  # requantizers, addresses of positions
-            s.tp * s.tk,  # narrowing, patches
-            s.tp * words,  # positions choose their bank
-            words,  # words of the activation memory
+            s.tp * words / s.tk,  # which bank is which position's
+            s.tp * s.tk,  # bytes of positions, narrowing, patches
             s.tp * s.rows * s.acc_bits,  # results wait and are chosen
             s.step_bits,  # weights on their way to the arrays
-            s.patch_writers * s.image_bytes,  # windows that are being stored
         )
     else:
         terms = (
             1,
             words,  # words that are loaded and stored
-            s.weight_ports,
-            s.image_bytes * s.image_pixels,  # the window
-            s.image_bytes * s.kernels,
         )
     return np.stack(np.broadcast_arrays(*terms), axis=-1).astype(np.float64)
 

@@ -31,8 +31,14 @@ def views(layer: Step) -> list[View]:
 
 
 def rows_read(layer: Step, view: View, first: int, last: int) -> tuple[int, int]:
-    """The rows of a source or residual that outputs [first, last) take."""
-    return _reading(layer, view, 0).rows(first, last)
+    """The rows of a source's or residual's tensor that outputs [first, last) take."""
+    start, end = _reading(layer, view, 0).rows(first, last)
+    return view.first_row + start, view.first_row + end
+
+
+def rows_written(layer: Step, first: int, last: int) -> tuple[int, int]:
+    """The rows of the target's tensor that outputs [first, last) are."""
+    return layer.target.first_row + first, layer.target.first_row + last
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class _Reading:
 
 
 def _reading(layer: Step, view: View, tensor: int) -> _Reading:
-    height = view.tensor.height
+    height = view.height
     if view is layer.residual:
         return _Reading(tensor, height, view.stride[0], 0, 1)
     w = layer.window
@@ -118,7 +124,7 @@ class Schedule:
         for members in self.clusters(rings):
             first = members.start
             if self._alone(members, rings):
-                found.append(Band(first, 0, self.steps[first].target.tensor.height))
+                found.append(Band(first, 0, self.steps[first].target.height))
                 continue
             bands = self._interleaved(members, rings, spread)
             assert bands is not None, "rings of which none is stuck"
@@ -145,9 +151,9 @@ class Schedule:
                 reads = tuple(
                     _reading(step, v, numbers[v.tensor.name]) for v in (step.source, step.residual) if v is not None
                 )
-                target = step.target.tensor
-                unit = self.units.get(index, 1)
-                content.append(_Member(numbers[target.name], target.height, unit, isinstance(step, Transfer), reads))
+                target, unit = step.target, self.units.get(index, 1)
+                number = numbers[target.tensor.name]
+                content.append(_Member(number, target.height, unit, isinstance(step, Transfer), reads))
             self._members[members] = tuple(numbers), tuple(content)
         return self._members[members]
 

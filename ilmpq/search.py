@@ -40,6 +40,7 @@ class Goal:
     networks: Mapping[str, Shapes]
     part: Part
     rules: Rules
+    images: int = 1  # of a program: late layers fetch their weights once for several
 
     @property
     def memory(self) -> Memory:
@@ -48,16 +49,17 @@ class Goal:
 
 @dataclass(frozen=True)
 class Found:
-    """A design, and every network's frame on it."""
+    """A design, and every network's program of so many images on it."""
 
     config: EngineConfig
     frames: Mapping[str, Frame]
     cost: Resources
+    images: int = 1
 
     @property
     def cycles(self) -> float:
-        """The geometric mean."""
-        return exp(sum(log(f.cycles) for f in self.frames.values()) / len(self.frames))
+        """Of an image; the geometric mean of all networks'."""
+        return exp(sum(log(f.cycles / self.images) for f in self.frames.values()) / len(self.frames))
 
     @property
     def order(self) -> tuple[int, float, float]:
@@ -145,7 +147,7 @@ def bound(goal: Goal, designs: Space, place: Places, ring: Places) -> Cycles:
     columns, total = columns_of(goal, designs, place, ring), np.zeros(len(place))
     for shapes in goal.networks.values():
         rows = _rows_of_many(goal.rules, shapes, columns.rows)
-        total += np.log(lower_bound(shapes, columns, rows, goal.memory))
+        total += np.log(lower_bound(shapes, columns, rows, goal.memory, goal.images) / goal.images)
     return np.asarray(np.exp(total / len(goal.networks)))
 
 
@@ -183,6 +185,8 @@ class _Queue:
         designs, place, ring = self._designs, self._place, self._ring
         alike = (designs.tk[place] == config.geometry.tk) & (designs.tp[place] == config.geometry.tp)
         alike &= designs.am_depth[place, ring] == config.am_depth
+        if self._goal.images > 1:  # which layers share their weights depends on the ring
+            alike &= np.array(RINGS)[ring] == config.ring_depth
         nearer = self._plans.bound(config, columns_of(self._goal, designs, place[alike], ring[alike]))
         self._bounds[alike] = np.maximum(self._bounds[alike], nearer)
         self._planned |= alike
@@ -209,7 +213,7 @@ class _Plans:
     def _try(self, config: EngineConfig) -> None:
         for shapes in self._goal.networks.values():
             try:
-                works_for(shapes, config, rows_of(self._goal.rules, shapes, config))
+                works_for(shapes, config, rows_of(self._goal.rules, shapes, config), self._goal.images)
             except (DoesNotFit, ModelError) as refusal:
                 self.refused(config, refusal)
 
@@ -220,17 +224,17 @@ class _Plans:
         self._tally.refusals[str(refusal)] = self._tally.refusals.get(str(refusal), 0) + 1
 
     def bound(self, config: EngineConfig, designs: Designs) -> Cycles:
-        """Cycles that designs with the plans of this one do not stay under; 0 where it has none."""
+        """Cycles of an image that designs with the plans of this one do not stay under; 0 where it has none."""
         total = np.zeros(len(designs.tk))
         for shapes in self._goal.networks.values():
             rows = _rows_of_many(self._goal.rules, shapes, designs.rows)
             outer = unrolls(shapes, config, designs.rows, rows, designs.ring, designs.table)
             for whether in set(outer.tolist()):
                 try:
-                    plan = operations_for(shapes, config, whether)
+                    plan = operations_for(shapes, config, whether, self._goal.images)
                 except (DoesNotFit, ModelError):
                     return np.zeros(len(designs.tk))  # which is told where a design is refused
-                least = lower_bound_of_plan(shapes, designs, rows, self._goal.memory, plan)
+                least = lower_bound_of_plan(shapes, designs, rows, self._goal.memory, plan) / self._goal.images
                 total[outer == whether] += np.log(least[outer == whether])
         return np.asarray(np.exp(total / len(self._goal.networks)))
 
@@ -239,9 +243,9 @@ def measure(goal: Goal, config: EngineConfig) -> Found:
     """Every network's frame on a design; `DoesNotFit` or `ModelError` where one cannot run."""
     frames = {}
     for name, shapes in goal.networks.items():
-        works = works_for(shapes, config, rows_of(goal.rules, shapes, config))
+        works = works_for(shapes, config, rows_of(goal.rules, shapes, config), goal.images)
         frames[name] = frame(works, machine_of(config), goal.memory)
-    return Found(config, frames, resources(config))
+    return Found(config, frames, resources(config), goal.images)
 
 
 def rows_of(rules: Rules, shapes: Shapes, config: EngineConfig) -> dict[str, dict[str, int]]:

@@ -246,7 +246,6 @@ def _most_rows(cost: Resources, most: Resources) -> int:
 
 def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Space:
     """Those that fit, with what they cost and the activation memory that each ring leaves room for."""
-    config = EngineConfig(Geometry((Array("fix4", Resource.DSP, 2),), 8, 4))  # for what every design has alike
     sizes = Sizes(
         tp=found.tp,
         tk=found.tk,
@@ -257,10 +256,7 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
         ring_depth=RINGS[0],
         table_depth=TABLES[0],
         weight_ports=found.weight_ports,
-        patch_writers=found.patch_writers,
         image_pixels=found.image_pixels,
-        image_bytes=config.image_bytes,
-        kernels=len(config.image_kernels),
     )
     own = {name: sum(n * getattr(each[kind], name) for kind, n in found.rows.items()) for name in ("lut", "ff", "dsp")}
     cost = around(sizes) + Resources(own["lut"], own["ff"], own["dsp"], 0)

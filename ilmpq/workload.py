@@ -75,8 +75,8 @@ def rows_in(shapes: Shapes, ratio: Ratio, others: Mapping[str, Ratio] | None = N
     return {name: {s.name: n for s, n in ratios[name].counts(rows)} for name, rows in shapes.rows.items()}
 
 
-def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRows]) -> list[Work]:
-    """The operations of one frame. `rows`: for each weighted layer how many it has of each scheme.
+def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRows], images: int = 1) -> list[Work]:
+    """The operations of one program, of one image or of several. `rows`: for each weighted layer how many it has of each scheme.
 
     `DoesNotFit` says what the engine cannot run, as the compiler does.
     """
@@ -92,7 +92,7 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     windows = None if unrolled is None else windows_of(unrolled, g.tk)
     made: dict[str, Work] = {}
     found = []
-    for operation in operations_for(shapes, config, unrolled is not None):
+    for operation in operations_for(shapes, config, unrolled is not None, images):
         name = operation.layer
         work = Work(name, operation.unit, operation.waits, operation.tiles, operation.positions, bytes=operation.bytes)
         if operation.unit is Unit.POOL:
@@ -123,10 +123,10 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     return found
 
 
-def operations_for(shapes: Shapes, config: EngineConfig, unrolled: bool) -> tuple[Operation, ...]:
-    """All operations of a frame, but for the rows of weighted layers: they are found once for all engines that share them."""
+def operations_for(shapes: Shapes, config: EngineConfig, unrolled: bool, images: int = 1) -> tuple[Operation, ...]:
+    """All operations of a program, but for the rows of weighted layers: they are found once for all engines that share them."""
     lanes = shapes.on(config.geometry.tk, config.geometry.act_bits)
-    return lanes.operations(config.banks, config.geometry.tp, config.am_depth, config.word_bytes, unrolled)
+    return lanes.operations(config, unrolled, images)
 
 
 def unrolls(

@@ -47,9 +47,10 @@ from ilmpq.schemes import BY_NAME
 from ilmpq.zoo_build import Builder
 
 RECORD = ROOT / "hw" / "sim" / "networks.json"
-MODEL = (ROOT / "ilmpq" / "perf.py", ROOT / "accel" / "engine" / "work.py")  # the cycle model
+MODEL = (ROOT / "ilmpq" / "perf.py", ROOT / "ilmpq" / "batches.py", ROOT / "accel" / "engine" / "work.py")  # cycles
 LATENCY = 40  # cycles of the simulated memory
 SHALLOW = 512  # steps in a ring that brings weights, but not the next layers'
+BATCH = 4  # images in one program
 NARROW = 0.5  # of the bandwidth: a board with a memory of 16 bits, as the PYNQ-Z1
 
 
@@ -156,7 +157,7 @@ def fingerprints(subject: Subject) -> dict[str, str]:
     for part in subject.image.weights:
         content.update(part.tobytes())
     image = content.hexdigest()
-    model = fingerprint_of(image, repr((PARTS[subject.point.device], LATENCY, SHALLOW, NARROW)), *texts(MODEL))
+    model = fingerprint_of(image, repr((PARTS[subject.point.device], LATENCY, SHALLOW, NARROW, BATCH)), *texts(MODEL))
     return {
         "model": model,
         "hls": fingerprint_of(image, str(subject.case.images), driver, *texts(included(driver))),
@@ -181,6 +182,7 @@ def measure_model(subject: Subject) -> dict[str, Any]:
     works, machine = works_of(image, macs), machine_of(point.config)
     wide = PARTS[point.device].memory_bytes_per_cycle
     whole, narrow = (frame(works, machine, Memory(wide * share, LATENCY)) for share in (1.0, NARROW))
+    several = works_of(compile_program(program, point.config, images=BATCH), macs)
     found: dict[str, Any] = {
         **{k: v for k, v in asdict(subject.case).items() if k not in ("images", "rtl")},
         "mac_per_cycle": machine.macs_per_cycle,
@@ -189,6 +191,7 @@ def measure_model(subject: Subject) -> dict[str, Any]:
         "weight_bytes": sum(part.nbytes for part in image.weights),
         "cycles": round(whole.cycles),
         "cycles_narrow": round(narrow.cycles),
+        "cycles_batch": round(frame(several, machine, Memory(wide, LATENCY)).cycles / BATCH),  # of an image
         "lanes_busy": round(whole.busy(convolutions_only=True), 4),
         "lanes_busy_narrow": round(narrow.busy(convolutions_only=True), 4),
     }
@@ -293,8 +296,8 @@ def rate(row: dict[str, Any], cycles: str) -> str:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| network | input | point | GMAC | weights, MB | cycles: model | RTL | worst layer | frames/s | lanes busy | with half the memory rate | images equal on HLS |",
-        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| network | input | point | GMAC | weights, MB | cycles: model | RTL | worst layer | frames/s | at batch 4 | lanes busy | with half the memory rate | images equal on HLS |",
+        "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:
         rtl = f"{r['cycles_rtl']:,} | {r['worst_layer']} %" if "cycles_rtl" in r else "– | –"
@@ -306,6 +309,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
             f"{r['cycles']:,}",
             rtl,
             rate(r, "cycles") + shallow,
+            rate(r, "cycles_batch") if "cycles_batch" in r else "–",
             f"{100 * r['lanes_busy']:.1f} %",
             f"{rate(r, 'cycles_narrow')}, {100 * r['lanes_busy_narrow']:.1f} %",
             str(r.get("images_equal", "–")),

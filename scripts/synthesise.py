@@ -50,10 +50,12 @@ ARRAYS: dict[str, tuple[str, int, int]] = {
 # Lanes, activation bits, accumulator bits of every array.
 SIZES = (
     *itertools.product((8, 16, 32, 64), (4, 5, 8), (32,)),
-    *itertools.product((8, 16, 32), (6, 7), (32,)),
+    *itertools.product((32,), (6, 7), (32,)),
     *itertools.product((16,), (4, 5, 8), (24,)),
-    *itertools.product((8, 32), (4, 5), (24,)),
 )
+# More of them for the arrays that `ilmpq search` weighs: as wide as its engines accumulate.
+SEARCHED = ("pot3_array", "pot4_array", "fixed4_lut_array", "fixed4_dsp_array", "fixed8_dsp_array")
+SEARCHED_SIZES = (*itertools.product((8, 32), (4, 5), (24,)), *itertools.product((8, 16), (6, 7), (32,)))
 # The packings of DSPs with one row or one position; then those with fewer products per DSP than fit, and their sizes.
 PACKINGS = (("fixed4_dsp_array", 2, 1), ("fixed4_dsp_array", 1, 2), ("fixed8_dsp_array", 2, 1))
 LIMITED = (("fixed4_dsp_array", 2), ("fixed4_dsp_array", 1), ("fixed8_dsp_array", 1))
@@ -299,11 +301,11 @@ def write_page(results: Mapping[str, dict[str, Any]]) -> None:
     replace_part("costs", table([result for key, result in results.items() if key in keys]))
 
 
-def replace_part(mark: str, text: str) -> None:
-    """Put the text between a mark of docs/hardware.md and its end."""
-    before, _, rest = PAGE.read_text().partition(f"<!-- {mark} -->\n")
+def replace_part(mark: str, text: str, page: Path = PAGE) -> None:
+    """Put the text between a mark of a page and its end."""
+    before, _, rest = page.read_text().partition(f"<!-- {mark} -->\n")
     _, _, after = rest.partition(f"<!-- /{mark} -->")
-    PAGE.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
+    page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- /{mark} -->{after}")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
@@ -318,7 +320,7 @@ def every_configuration() -> list[Config]:
     whole = [
         Config(a, *size, rows, tp, most_products(a, rows, tp, size[1]))
         for a, (_, rows, tp) in ARRAYS.items()
-        for size in SIZES
+        for size in (*SIZES, *(SEARCHED_SIZES if a in SEARCHED else ()))
     ]
     packed = [Config(a, 16, bits, 32, rows, tp, 2) for a, rows, tp in PACKINGS for bits in (4, 5, 8)]
     limited = [Config(a, *size, *ARRAYS[a][1:], products) for a, products in LIMITED for size in LIMITED_SIZES]

@@ -124,17 +124,18 @@ def test_restrictions_hold():
 
 
 def line(design, latency, **other):
-    return {"network": "n", "device": "d", "act_bits": 4, "design": design, "latency_ms": latency} | other
+    return {"network": "n", "device": "d", "act_bits": 4, "batch": 1, "design": design, "latency_ms": latency} | other
 
 
 def test_speedups_by_hand():
-    """Of the same network, chip and bits only, and over those baselines alone that are there."""
+    """Of the same network, chip, bits and batch only, and over those baselines alone that are there."""
     found = speedups(
         [
             line("fixed8_dsp", 8.0),
             line("fixed4_fair", 3.0),
             line("mixed", 2.0),
             line("mixed", 2.0, act_bits=5),
+            line("mixed", 2.0, batch=4),
             line("fixed8_dsp", 5.0, device="e"),
             line("mixed", 4.0, device="e"),
         ]
@@ -143,6 +144,7 @@ def test_speedups_by_hand():
         {"fixed8_dsp": 1.0, "fixed4_fair": 0.375},
         {"fixed8_dsp": 2.667, "fixed4_fair": 1.0},
         {"fixed8_dsp": 4.0, "fixed4_fair": 1.5},
+        {},
         {},
         {"fixed8_dsp": 1.0},
         {"fixed8_dsp": 1.25},

@@ -58,7 +58,7 @@ LAYERS = (
     {"rowsfile", "runfolder", "tune", "canonical", "zoo", "load", "preprocess", "data", "synthesize", "demo"},
     {"job", "plan", "results", "export_graph", "export"},
     {"backends", "verify"},
-    {"pipeline", "console", "inspection", "doctor", "compare", "plot"},
+    {"pipeline", "console", "inspection", "doctor", "compare", "plot", "points", "front"},
     {"arguments"},
     {"commands_search"},
     {"commands"},

@@ -93,6 +93,27 @@ def test_cycles_of_resnet20_are_those_of_the_model(script, rtl, latency, rate):
         assert modelled == pytest.approx(real, rel=0.02), layer
 
 
+@pytest.mark.parametrize(("images", "rate"), [(2, 32.0), (4, 16.0)])
+def test_a_batch_of_resnet20_on_rtl(script, rtl, images, rate):
+    """Images that share weights: every output, and the model within 2 % on the whole and on every layer."""
+    program = script.program_of(script.graph_of("cifar_resnet20", 32), POT4)
+    image = compile_program(program, POT4.config, images=images)
+    assert sum(bool(getattr(s.operation, "image_rows", 0)) for s in image.operations) > 10
+    model = frame(works_of(image, {}), machine_of(POT4.config), Memory(rate, 40))
+    given = script.random_images(program, images)
+    region = image.encode_input(*naive.input_codes(program, given)).tobytes()
+    parts = [part.tobytes() for part in image.weights]
+    timing = Timing(40, rate)
+    result = rtl.run(image.words, parts, image.scratch_bytes, region, image.output_bytes, timing).require()
+    expected = IntegerBackend(program).run(given).logits
+    for each in range(images):
+        output = image.decode_output(np.frombuffer(result.output, np.uint8), each) * program.logits_scale
+        assert np.array_equal(output.ravel(), expected[each].ravel())
+    assert result.counters["CYCLES"] == pytest.approx(model.cycles, rel=0.02)
+    for layer, (real, modelled) in layer_cycles(image, result.completed, model).items():
+        assert modelled == pytest.approx(real, rel=0.02), layer
+
+
 def test_cycles_of_resnet18_with_half_the_memory(script, rtl):
     """Bound by weights in its last layers."""
     program = script.program_of(script.graph_of("resnet18", 224), POT4)

@@ -49,13 +49,17 @@ CASES = {
         [RESNET],
     ),
     "wide activations": (HALF, Rules.parse(MIX, 8), (8,), (4, 6), [RESNET]),
+    "batches": (THIRD, Rules.parse(MIX3, 4), (8,), (4,), [RESNET]),
     "two networks": (HALF, Rules.parse(MIX3, 4), (16,), (4, 6), [RESNET, SQUEEZENET]),
 }
 
 
 def goal_of(case):
     part, rules, tks, tps, networks = CASES[case]
-    return Goal({name: shapes(name, size) for name, size in networks}, part, rules), space(part, rules, tks, tps)
+    images = 3 if case == "batches" else 1
+    return Goal({name: shapes(name, size) for name, size in networks}, part, rules, images), space(
+        part, rules, tks, tps
+    )
 
 
 def everything(goal, designs):

@@ -46,11 +46,11 @@ def shapes(network, size):
     return shapes_of(canonical(build(network, (3, size, size))))
 
 
-def compiled(network, size, of):
+def compiled(network, size, of, images=1):
     graph = canonical(build(network, (3, size, size), rng=np.random.default_rng(0)))
     ratio = {scheme.ident: float(n) for scheme, n in of.geometry.schemes().items()}
     program = lower(placeholder(graph, np.random.default_rng(1), of.geometry.act_bits, ratio))
-    return works_of(compile_program(program, of), {n.name: graph.macs(n) for n in graph.weighted})
+    return works_of(compile_program(program, of, images=images), {n.name: graph.macs(n) for n in graph.weighted})
 
 
 CASES = [

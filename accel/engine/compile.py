@@ -1,6 +1,6 @@
 """From an integer program to the engine's descriptors, weight image and memory map.
 
-    network     layers and tensors                               ilmpq/network.py
+    network     layers and tensors, of one image or several      ilmpq/network.py, batches.py
     layouts     where pixels lie, positions per tile             ilmpq/layout.py, layout.py, layouts.py
     placement   bands of rows where a tensor is large, and       ilmpq/schedule.py, memory.py, planning.py
                 where tensors lie while they are needed
@@ -12,9 +12,10 @@ Whatever the engine cannot run is refused, by name.
 
 from __future__ import annotations
 
+from ilmpq.batches import shared, windows_before
 from ilmpq.design import EngineConfig
 from ilmpq.errors import DoesNotFit
-from ilmpq.network import Transfer, network_of
+from ilmpq.network import Transfer, View, network_of
 from ilmpq.planning import MEMORY_MEND
 from ilmpq.program import Program
 
@@ -27,13 +28,24 @@ from .planning import Placement
 MOST_DESCRIPTORS = 0xFFFF
 
 
-def compile_program(program: Program, config: EngineConfig, keep_all: bool = False) -> EngineImage:
-    """The image of a program for an engine; `keep_all` also stores every tensor in scratch, for comparisons."""
+def compile_program(program: Program, config: EngineConfig, keep_all: bool = False, images: int = 1) -> EngineImage:
+    """The image of a program for an engine; `keep_all` also stores every tensor in scratch, for comparisons.
+
+    With several `images`, inputs and outputs lie one after another, and late layers may fetch their weights once.
+    """
+    if keep_all and images > 1:
+        raise ValueError(f"images must be 1 where every tensor is kept, not {images}")
     network = network_of(program.graph, program.formats, config.verify().geometry.tk)
     layouts = Layouts(program, config, network)
+    if images != 1:
+        network = shared(network, program.graph, config, images, layouts.image_layer is not None)
+        layouts = Layouts(program, config, network)
     placement = Placement(network, layouts, config)
     operations = Operations(program, layouts, placement)
-    for band in placement.bands:
+    unrolled = layouts.image_layer
+    for begin, band in windows_before(placement.steps, placement.bands, unrolled.name if unrolled else None):
+        if begin and unrolled:
+            operations.unroll(unrolled)
         step = placement.steps[band.layer]
         if isinstance(step, Transfer):
             operations.transfer(step, band)
@@ -48,16 +60,18 @@ def compile_program(program: Program, config: EngineConfig, keep_all: bool = Fal
             f"{len(scheduled):,}, most of them bands of rows: {MEMORY_MEND}"
         )
     descriptors = [each.words() for each in scheduled]
-    source, output = network.input, network.output
+
+    def stored(view: View) -> Stored:
+        name = view.tensor.name
+        return Stored(view.tensor, layouts.of[name], placement.regions[name].first_word * config.word_bytes)
+
     return EngineImage(
         config,
         tuple(header(config.geometry_id, descriptors) + [w for d in descriptors for w in d]),
         operations.weight_parts(),
         max(operations.scratch, config.word_bytes),
-        Pixels(source) if layouts.image_layer else Stored(source, layouts.of[source.name], 0),
-        Stored(output.tensor, layouts.of[output.tensor.name], 0),
-        network.views[program.graph.input.name],
-        output,
+        tuple((Pixels(v.tensor, image) if unrolled else stored(v), v) for image, v in enumerate(network.inputs)),
+        tuple((stored(view), view) for view in network.outputs),
         tuple(scheduled),
         operations.row_tiles(),
         dict(operations.kept),

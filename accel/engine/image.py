@@ -35,7 +35,7 @@ class Stored:
         tk, banks = config.geometry.tk, config.banks
         words = group_words(self.tensor, self.layout, banks)
         raw = region[self.offset : self.offset + self.size(config)].reshape(self.tensor.groups, words * banks, tk)
-        number = _numbers(self.layout)
+        number = _numbers(self.layout, view)
         by_channel = raw[view.places // tk, :, view.places % tk].astype(np.int64)  # channels × bytes
         if self.tensor.logits:
             four = by_channel[:, 4 * number.reshape(-1)[:, None] + np.arange(4)]
@@ -45,29 +45,33 @@ class Stored:
         stored = (byte >> (4 * (number & 1))) & 15 if self.layout.pair else byte
         return np.where(view.places[:, None, None] < 0, 0, stored - self.tensor.offset)
 
-    def encode(self, config: EngineConfig, codes: Codes, places: Codes) -> NDArray[np.uint8]:
-        """The region's bytes of a tensor that is not packed in pairs."""
+    def encode(self, config: EngineConfig, region: NDArray[np.uint8], view: View, codes: Codes) -> None:
+        """Write the codes of a view, of a tensor that is not packed in pairs, into the region."""
         tk, banks = config.geometry.tk, config.banks
         words = group_words(self.tensor, self.layout, banks)
-        raw = np.zeros((self.tensor.groups, words * banks, tk), np.uint8)
-        number = _numbers(self.layout)
+        raw = region[self.offset : self.offset + self.size(config)].reshape(self.tensor.groups, words * banks, tk)
+        number = _numbers(self.layout, view)
         unsigned = (codes + self.tensor.offset).astype(np.uint8)
-        for channel, place in enumerate(places):
+        for channel, place in enumerate(view.places):
             raw[place // tk, number, place % tk] = unsigned[channel]
-        return raw.reshape(-1)
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """A network input that the image unit unrolls: four bytes a pixel, rows padded to eight bytes."""
+    """A network input that the image unit unrolls, one of several: four bytes a pixel, rows padded to eight bytes."""
 
     tensor: Tensor
+    number: int
 
-    def encode(self, codes: Codes) -> NDArray[np.uint8]:
+    @property
+    def offset(self) -> int:
+        return self.number * self.size()
+
+    def encode(self, region: NDArray[np.uint8], codes: Codes) -> None:
+        """Write the codes into the region."""
         channels, height, width = codes.shape
-        raw = np.full((height, -(-width // 2) * 2, 4), 0, np.uint8)
+        raw = region[self.offset : self.offset + self.size()].reshape(height, -(-width // 2) * 2, 4)
         raw[:, :width, :channels] = (codes + self.tensor.offset).transpose(1, 2, 0)
-        return raw.reshape(-1)
 
     def size(self) -> int:
         return self.tensor.height * -(-self.tensor.width // 2) * 8
@@ -81,34 +85,45 @@ class EngineImage:
     words: tuple[int, ...]
     weights: tuple[NDArray[np.uint64], ...]  # one per port
     scratch_bytes: int
-    input: Stored | Pixels
-    output: Stored
-    input_view: View
-    output_view: View
+    inputs: tuple[tuple[Stored | Pixels, View], ...]  # of every image
+    outputs: tuple[tuple[Stored, View], ...]
     operations: tuple[Scheduled, ...]  # what the words say
     row_tiles: Mapping[str, tuple[tuple[int, int], ...]]  # slots, and steps of a pass, of each row tile of a layer
     kept: Mapping[str, tuple[Stored, View]] = field(default_factory=dict)  # in scratch, by node, where asked for
 
     @property
+    def images(self) -> int:
+        return len(self.inputs)
+
+    @property
     def input_bytes(self) -> int:
-        return self.input.size() if isinstance(self.input, Pixels) else self.input.size(self.config)
+        last = self.inputs[-1][0]
+        return last.offset + (last.size() if isinstance(last, Pixels) else last.size(self.config))
 
     @property
     def output_bytes(self) -> int:
-        return self.output.size(self.config)
+        last = self.outputs[-1][0]
+        return last.offset + last.size(self.config)
 
-    def encode_input(self, codes: Codes) -> NDArray[np.uint8]:
-        """The input region for one image's integer codes (channels × height × width)."""
-        if isinstance(self.input, Pixels):
-            return self.input.encode(codes)
-        return self.input.encode(self.config, codes, self.input_view.places)
+    def encode_input(self, *images: Codes) -> NDArray[np.uint8]:
+        """The input region for every image's integer codes (channels × height × width)."""
+        if len(images) != self.images:
+            raise ValueError(f"images must be {self.images}, not {len(images)}: compile the program for so many")
+        region = np.zeros(self.input_bytes, np.uint8)
+        for (place, view), codes in zip(self.inputs, images, strict=True):
+            if isinstance(place, Pixels):
+                place.encode(region, codes)
+            else:
+                place.encode(self.config, region, view, codes)
+        return region
 
-    def decode_output(self, region: NDArray[np.uint8]) -> Codes:
-        """The network's integer outputs, flat as the program gives them."""
-        return self.output.decode(self.config, region, self.output_view)
+    def decode_output(self, region: NDArray[np.uint8], image: int = 0) -> Codes:
+        """An image's integer outputs, flat as the program gives them."""
+        stored, view = self.outputs[image]
+        return stored.decode(self.config, region, view)
 
 
-def _numbers(layout: Layout) -> Codes:
-    """Pixel numbers (height × width)."""
-    y, x = np.mgrid[0 : layout.height, 0 : layout.width]
+def _numbers(layout: Layout, view: View) -> Codes:
+    """Pixel numbers of a view (height × width)."""
+    y, x = np.mgrid[view.first_row : view.first_row + view.height, 0 : layout.width]
     return layout.number(y, x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,6 +18,7 @@ def tiling(accesses: Iterable[tuple[Layout, Access]], banks: int, most: int) -> 
     return next(t for t in candidates if t == Tiling(1) or all(_fits(layout, a, banks, t) for layout, a in found))
 
 
+@lru_cache(maxsize=65536)
 def _fits(layout: Layout, access: Access, banks: int, tiled: Tiling) -> bool:
     count = tiled.positions
     if access.writes and layout.pair and count % 2:

@@ -28,14 +28,13 @@ class Layouts:
         self.program, self.config, self.network = program, config, network
         self.image_layer = self._image_layer()
         self._unpaired: set[str] = set()  # tensors of narrow codes whose positions are written one by one
-        tensors = [network.input, *(layer.target.tensor for layer in network.layers)]
-        for tensor in tensors:
+        for tensor in network.tensors.values():
             if tensor.groups > MOST_GROUPS:
                 raise DoesNotFit(
                     f"{tensor.name} must have at most {MOST_GROUPS:,} groups of {config.geometry.tk} channels on the "
                     f"engine, not {tensor.groups:,}: use a geometry with a larger tk"
                 )
-        self.of = {tensor.name: self._layout(tensor) for tensor in tensors}
+        self.of = {name: self._layout(tensor) for name, tensor in network.tensors.items()}
         for layer in network.layers:
             tensor = layer.target.tensor
             if self.of[tensor.name].pair and self.tiling(layer).positions < 2:
@@ -44,7 +43,7 @@ class Layouts:
 
     def _image_layer(self) -> Layer | None:
         """The first layer, if its windows can be unrolled: then the input never lies in the activation memory."""
-        source = self.network.input
+        source = self.network.inputs[0].tensor
         readers = [v for x in self.network.layers for v in (x.source, x.residual) if v and v.tensor is source]
         first = self.network.layers[0]
         window, channels = first.window, len(first.source.places)
@@ -153,19 +152,21 @@ class Layouts:
     def _accesses(self, layer: Layer, tensor: Tensor, band: Band | None = None) -> list[Access]:
         """How a layer touches a tensor."""
         w = layer.window
-        first, last = (0, layer.target.tensor.height) if band is None else (band.first, band.last)
-        size = (last - first, layer.target.tensor.width)
+        target, residual = layer.target, layer.residual
+        first, last = (0, target.height) if band is None else (band.first, band.last)
+        size = (last - first, target.tensor.width)
         found = []
         one_by_one = layer.node.op is Op.AVG_POOL
         if layer.source.tensor is tensor and not self.unrolled(layer) and not one_by_one:
             taps = tuple(
-                (ky * w.dilation[0] - w.pad[0], kx * w.dilation[1] - w.pad[1])
+                (layer.source.first_row + ky * w.dilation[0] - w.pad[0], kx * w.dilation[1] - w.pad[1])
                 for ky in range(w.kernel[0])
                 for kx in range(w.kernel[1])
             )
             found.append(Access(*size, w.stride, taps, first))
-        if layer.residual is not None and layer.residual.tensor is tensor:
-            found.append(Access(*size, layer.residual.stride, first_row=first))
-        if layer.target.tensor is tensor and not tensor.logits and not one_by_one:
-            found.append(Access(*size, first_row=first, writes=True, power=layer.node.op is Op.MAX_POOL))
+        if residual is not None and residual.tensor is tensor:
+            found.append(Access(*size, residual.stride, ((residual.first_row, 0),), first))
+        if target.tensor is tensor and not tensor.logits and not one_by_one:
+            written, power = target.first_row + first, layer.node.op is Op.MAX_POOL
+            found.append(Access(*size, first_row=written, writes=True, power=power))
         return found

@@ -12,11 +12,11 @@ from ilmpq.layout import Tiling
 from ilmpq.memory import group_words
 from ilmpq.network import Layer, Tensor, Transfer, View
 from ilmpq.program import Program
-from ilmpq.schedule import Band, rows_read, views
+from ilmpq.schedule import Band, rows_read, rows_written, views
 from ilmpq.storage import WIDE
 
 from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store
-from .image import Stored
+from .image import Pixels, Stored
 from .layouts import MOST_OUTER_TILES, Layouts
 from .order import Order, Range
 from .planning import Placement
@@ -46,8 +46,7 @@ class Operations:
         self.kept: dict[str, tuple[Stored, View]] = {}
         self._homes: dict[str, Stored] = {}
         self._by_layer: dict[str, tuple[LayerWeights, int]] = {}
-        if layouts.image_layer is not None:
-            self._unroll(layouts.image_layer)
+        self._images = 0  # that are unrolled so far
 
     def row_tiles(self) -> dict[str, tuple[tuple[int, int], ...]]:
         """Slots, and steps of a pass, of every row tile of the layers."""
@@ -62,16 +61,19 @@ class Operations:
         words = np.concatenate([np.zeros((0, ports), np.uint64), *(w.words for w, _ in self._by_layer.values())])
         return tuple(np.ascontiguousarray(words[:, p]) for p in range(ports))
 
-    def _unroll(self, layer: Layer) -> None:
-        """The image unit gives the windows of the whole network's first layer."""
-        source, w, channels = self.layouts.network.input, layer.window, len(layer.source.places)
+    def unroll(self, layer: Layer) -> None:
+        """The image unit gives the windows of the next image to the network's first layer."""
+        source, w, channels = self.layouts.network.inputs[0].tensor, layer.window, len(layer.source.places)
+        offset = Pixels(source, self._images).offset
+        self._images += 1
         self.order.add(
             layer.name,
             Image(
                 region=Region.INPUT,
+                offset=offset,
                 height=source.height,
                 width=source.width,
-                rows=layer.target.tensor.height,
+                rows=layer.target.height,
                 columns=layer.target.tensor.width,
                 kernel_y=w.kernel[0],
                 kernel_x=w.kernel[1],
@@ -138,7 +140,7 @@ class Operations:
             for v in views(layer)
             if v is not layer.target and self.placement.inside(v.tensor.name)
         ]
-        writes = [self.placement.range(layer.target.tensor, (band.first, band.last))]
+        writes = [self.placement.range(layer.target.tensor, rows_written(layer, band.first, band.last))]
         if layer.node.weighted:
             self._conv(layer, band, reads, writes)
         else:
@@ -146,14 +148,15 @@ class Operations:
 
     def _common(self, layer: Layer, band: Band, mode: Mode, tiled: Tiling) -> dict[str, int]:
         """The fields that every COMPUTE has."""
-        w, source, target = layer.window, layer.source.tensor, layer.target.tensor
+        w, source, target, first = layer.window, layer.source.tensor, layer.target.tensor, layer.target.first_row
         arithmetic = self.program.arithmetic.get(layer.name)
         to = self.placement.held(target)
         fields = {
+            "image_rows": layer.image_rows,
             "mode": mode,
             "positions_less_one": tiled.positions - 1,
             "row_ends_tile": tiled.row_ends,
-            "height": source.height,
+            "height": source.image_height,
             "width": source.width,
             "kernel_y": w.kernel[0],
             "kernel_x": w.kernel[1],
@@ -172,7 +175,7 @@ class Operations:
             "target_pitch": to.layout.pitch,
             "target_half": to.layout.half,
             "target_ring": to.ring,
-            "target_row": to.row(band.first),
+            "target_row": to.row(first + band.first),
             "logits": target.logits,
             "target_offset": target.offset,
         }
@@ -185,7 +188,7 @@ class Operations:
                 "source_pitch": of.layout.pitch,
                 "source_half": of.layout.half,
                 "source_ring": of.ring,
-                "source_row": of.row(band.first * w.stride[0] - w.pad[0]),
+                "source_row": of.row(layer.source.first_row + band.first * w.stride[0] - w.pad[0]),
             }
         if arithmetic is not None:
             if arithmetic.shift > MOST_SHIFT:
@@ -313,7 +316,7 @@ class Operations:
             "residual_stride_y": operand.stride[0],
             "residual_stride_x": operand.stride[1],
             "residual_ring": held.ring,
-            "residual_row": held.row(band.first * operand.stride[0]),
+            "residual_row": held.row(operand.first_row + band.first * operand.stride[0]),
             "residual_offset": operand.tensor.offset,
             "residual_multiplier": self.program.arithmetic[layer.name].skip_multiplier,
         }
@@ -338,10 +341,9 @@ class Operations:
             )
         multiplier = self.program.arithmetic[layer.name].multiplier
         every = multiplier if len(multiplier) == 1 else multiplier.reshape(-1, fields["columns"])
-        by_position = np.broadcast_to(
-            every,
-            (layer.target.tensor.height, fields["columns"]),
-        )[band.first : band.last]
+        height = layer.target.tensor.image_height
+        of_image = np.broadcast_to(every, (height, fields["columns"]))
+        by_position = np.tile(of_image, (layer.target.height // height, 1))[band.first : band.last]
         for top, bottom in _runs(by_position):
             for left, right in _runs(by_position.T):
                 part = fields | self._rectangle(layer, band.first + top, band.first + bottom, left, right)
@@ -359,8 +361,8 @@ class Operations:
             "columns": right - left,
             "first_y": first_y,
             "first_x": left * w.stride[1] - w.pad[1],
-            "source_row": of.row(first_y),
-            "target_row": to.row(top),
+            "source_row": of.row(layer.source.first_row + first_y),
+            "target_row": to.row(layer.target.first_row + top),
             "target_x": left,
         }
 

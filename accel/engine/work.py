@@ -17,7 +17,7 @@ from .order import Scheduled
 
 
 def works_of(image: EngineImage, macs: Mapping[str, int]) -> list[Work]:
-    """The operations of a program; `macs`: of each layer. A second pass is no useful work."""
+    """The operations of a program; `macs`: of each layer and image. A second pass is no useful work."""
     operations = [s.operation for s in image.operations]
     positions = {s.layer: 0 for s in image.operations}
     for scheduled in image.operations:
@@ -58,8 +58,8 @@ def _work(
         together=bool(o.position_outer),
         window_cycles=unrolled.cycles(image.config, tiled.positions) if o.image and unrolled else 0.0,
         windows_ahead=unrolled.ahead if o.image and unrolled else 0,
-        bytes=unrolled.bytes * count // positions[each.layer] if o.image and unrolled else 0,
-        macs=macs.get(each.layer, 0) * count // positions[each.layer],
+        bytes=unrolled.bytes * image.images * count // positions[each.layer] if o.image and unrolled else 0,
+        macs=macs.get(each.layer, 0) * image.images * count // positions[each.layer],
     )
 
 
