@@ -248,7 +248,7 @@ class _PlanBound(_Bound):
     """The clocks of computation, of the weights and of the transfers, operation by operation."""
 
     def __init__(self, shapes: Shapes, designs: Designs, memory: Memory, rows: Mapping[str, LayerRows]) -> None:
-        super().__init__(shapes, designs, memory)
+        super().__init__(shapes, designs, memory, 1)
         self.rows, self.memory = rows, memory
         self.first = self.end  # cycles until the first operation
         self.ends: tuple[list[Cycles], ...] = tuple([np.zeros(len(designs.tk))] for _ in range(3))
