@@ -269,8 +269,8 @@ def compare(
     run = of_run(Path(model))
     name, shapes = (run.name, run.shapes) if run else _shapes(model, arch, input_shape)
     with Terminal(quiet) as terminal:
-        terminal.stage("search", len(parts) * len(bits) * len(DESIGNS))
-        rows = compare({name: shapes}, parts, bits, batch=batch, advance=terminal.advance)
+        terminal.stage("search", len(parts) * sum(design.exists(count) for count in bits for design in DESIGNS))
+        rows = compare({name: shapes}, parts, bits, batch=batch, advance=terminal.advance, refuse=terminal.note)
     found = speedups([run.with_accuracy(row.to_dict()) if run else row.to_dict() for row in rows])
     if csv is not None:
         write_csv(csv, found)

@@ -21,7 +21,7 @@ from .resources import errors, summary
 from .runfolder import RunFolder
 from .schemes import scheme_named
 from .search import Found, Goal, fastest, rows_of
-from .space import Rules, space
+from .space import Rules, Space, space
 from .workload import Shapes, shapes_of
 
 ROW_BYTES = 9  # of a row's scheme, multiplier and bias
@@ -125,27 +125,32 @@ def compare(
     designs: Sequence[Design] = DESIGNS,
     batch: int = 1,
     advance: Callable[[], None] = lambda: None,
+    refuse: Callable[[str], None] = lambda why: None,
 ) -> list[Row]:
-    """Every design's best for every network on every chip; designs that cannot run a network are left out."""
-    rows = []
+    """Every design's best for every network on every chip; those that cannot run one are left out, and `refuse` is told why.
+
+    `DoesNotFit` where none is left.
+    """
+    rows: list[Row] = []
+    refused: list[str] = []
     for part in parts:
         for bits in act_bits:
             for design in designs:
                 if not design.exists(bits):
                     continue
                 rules = design.rules(bits)
-                try:
-                    everywhere = space(part, rules)
-                except UsageError:
-                    continue
+                everywhere: Space | None = None
                 for name, shapes in networks.items():
                     try:
+                        everywhere = everywhere or space(part, rules)
                         found = fastest(Goal({name: shapes}, part, rules, batch), everywhere)
-                    except DoesNotFit:
-                        continue
-                    finally:
-                        advance()
-                    rows.append(Row(name, shapes, part, design, found))
+                        rows.append(Row(name, shapes, part, design, found))
+                    except (DoesNotFit, UsageError) as why:
+                        refused.append(f"{design.name} is left out: {why}")
+                        refuse(refused[-1])
+                    advance()
+    if refused and not rows:
+        raise DoesNotFit("; ".join(refused))
     return rows
 
 

@@ -11,7 +11,7 @@ from . import __version__, strict
 from .design import EngineConfig
 from .device import Part
 from .errors import DoesNotFit, UsageError
-from .files import write_json
+from .files import PathKind, path_kind, write_json
 from .resources import Resources, resources, usable
 from .search import Found
 from .space import Rules, nearest
@@ -65,6 +65,9 @@ def save_design(path: Path, described: Mapping[str, Any]) -> None:
 
 def load_design(path: Path) -> EngineConfig:
     """The design of a file; anything else in it is for people."""
+    kind = path_kind(path)
+    if kind is not PathKind.FILE:
+        raise UsageError(f"{path} must be a geometry.json, not {kind.value}")
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
@@ -93,7 +96,8 @@ def check_fits(config: EngineConfig, part: Part) -> None:
     other = nearest(config, part)
     mend = (
         f"the nearest that fits is {', '.join(map(str, other.geometry.arrays))} with tk {other.geometry.tk}, "
-        f"tp {other.geometry.tp} and a ring of {other.ring_depth} steps"
+        f"tp {other.geometry.tp}, {other.geometry.acc_bits}-bit accumulators, an activation memory of {other.am_depth} "
+        f"words and a ring of {other.ring_depth} steps"
         if other
         else "use fewer lanes or positions"
     )

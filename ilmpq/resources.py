@@ -7,9 +7,10 @@ synthesised (`hw/syn/engine.json`), and whether it fits.
     >>> cost.dsp, 8_000 < cost.lut < 40_000
     (148.0, True)
 
-DSPs and block RAMs follow from the sources and are exact but for half a block RAM. LUTs and flip-flops around the arrays
-are sums of terms that the sources suggest (a multiplexer of so many inputs, so many of them), with factors that are not
-negative; `errors` tells how far a model that has not seen a point is from it.
+DSPs follow from the sources and are exact, and block RAMs but for half a one in each memory, of which the weight ring has
+one for each beat of a step: that is the tool's affair. LUTs and flip-flops around the arrays are sums of terms that the
+sources suggest (a multiplexer of so many inputs, so many of them), with factors that are not negative; `errors` tells how
+far a model that has not seen a point is from it.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def fastest(
                 best, least = found, exp((found.order[0] + 1) * ALIKE)
                 better(found)
     if best is None:
-        what = "; ".join(tally.refusals) or "no design"
+        what = max(tally.refusals, key=tally.refusals.__getitem__, default="there is none")
         raise DoesNotFit(f"{' and '.join(goal.networks)} must run on some design of {goal.part.name}, but: {what}")
     return best
 
@@ -154,8 +154,8 @@ def bound(goal: Goal, designs: Space, place: Places, ring: Places) -> Cycles:
 class _Queue:
     """Variants of designs, the most promising first. Bounds get nearer when the plan that variants share is known.
 
-    Plans take long: the largest activation memory that a design has with its lanes and positions is tried first, and none
-    that is smaller than one that did not do.
+    Plans take long, so that of the activation memories that designs have with some lanes and positions the largest is
+    tried first, and none that is smaller than one that did not do.
     """
 
     def __init__(self, goal: Goal, designs: Space, plans: _Plans) -> None:
@@ -195,21 +195,25 @@ class _Plans:
 
     def __init__(self, goal: Goal, designs: Space, tally: Tally) -> None:
         self._goal, self._designs, self._tally = goal, designs, tally
+        self._untried: dict[tuple[int, int], list[int]] = {}  # activation memories, for lanes and positions
         self._too_small: dict[tuple[int, int], int] = {}
 
     def may_do(self, config: EngineConfig) -> bool:
         """Whether the activation memory of a design is worth a try."""
-        tk, tp = config.geometry.tk, config.geometry.tp
-        if (tk, tp) not in self._too_small:
-            self._too_small[tk, tp] = 0
-            alike = (self._designs.tk == tk) & (self._designs.tp == tp)
-            largest = replace(config, am_depth=int(self._designs.am_depth[alike].max()))
-            for shapes in self._goal.networks.values():
-                try:
-                    works_for(shapes, largest, rows_of(self._goal.rules, shapes, largest), self._goal.images)
-                except (DoesNotFit, ModelError) as refusal:
-                    self.refused(largest, refusal)
-        return config.am_depth > self._too_small[tk, tp]
+        shape = config.geometry.tk, config.geometry.tp
+        if shape not in self._untried:
+            alike = (self._designs.tk == shape[0]) & (self._designs.tp == shape[1])
+            self._untried[shape] = sorted(set(self._designs.am_depth[alike].ravel().tolist()) - {0})
+        while shape not in self._too_small and config.am_depth <= max(self._untried[shape], default=0):
+            self._try(replace(config, am_depth=self._untried[shape].pop()))
+        return config.am_depth > self._too_small.get(shape, 0)
+
+    def _try(self, config: EngineConfig) -> None:
+        for shapes in self._goal.networks.values():
+            try:
+                works_for(shapes, config, rows_of(self._goal.rules, shapes, config), self._goal.images)
+            except (DoesNotFit, ModelError) as refusal:
+                self.refused(config, refusal)
 
     def refused(self, config: EngineConfig, refusal: IlmpqError) -> None:
         """A network cannot run on a design."""

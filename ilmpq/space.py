@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from .design import EngineConfig
 from .device import Part
 from .errors import UsageError
-from .geometry import KINDS, Array, Geometry, Resource, kind_name
+from .geometry import ACT_BITS, KINDS, Array, Geometry, Resource, kind_name
 from .ratio import Ratio
 from .resources import Resources, Sizes, around, arrays, block_rams, usable
 from .schemes import scheme_named
@@ -82,6 +82,9 @@ class Rules:
     @staticmethod
     def parse(text: str, act_bits: int, **other: Any) -> Rules:
         """Rules with kinds like `pot4, fix4@dsp, fix8@dsp`."""
+        low, high = ACT_BITS
+        if not low <= act_bits <= high:
+            raise UsageError(f"activation bits must be from {low} to {high}, not {act_bits}")
         kinds = tuple(dict.fromkeys(kind for part in text.split(",") for kind in Kind.parse(part)))
         return Rules(kinds, act_bits, **other)
 
@@ -271,7 +274,10 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
 def nearest(config: EngineConfig, part: Part) -> EngineConfig | None:
     """The design that fits with the fewest other rows, of the same kinds, lanes and positions; None if there is none."""
     g = config.geometry
-    wanted = {Kind(a.scheme, a.resource, a.products): a.rows for a in g.arrays}
+    wanted: dict[Kind, int] = {}
+    for array in g.arrays:
+        kind = Kind(array.scheme, array.resource, array.products)
+        wanted[kind] = wanted.get(kind, 0) + array.rows
     rules = Rules(tuple(wanted), g.act_bits, least_fix8=0)
     found = _with_shape(part, rules, g.tk, g.tp)
     if found is None:
