@@ -114,7 +114,11 @@ def search(
         "--std": std,
     }
     if not _measures(models, [flag for flag, value in asked.items() if value is not None]):
-        rules = schemes or DEFAULT_SCHEMES
+        if "," in (act_bits or ""):
+            raise UsageError(
+                f"--act-bits must be one number from 4 to 8, several only with --max-drop or --front, not {act_bits!r}"
+            )
+        rules = DEFAULT_SCHEMES if schemes is None else schemes
         _search(
             models, part, rules, _bits(act_bits or "4"), out or Path("geometry.json"), arch, input_shape, as_json, quiet
         )

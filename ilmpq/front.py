@@ -132,6 +132,8 @@ def explore(
 
 def _check_folder(folder: Path, inputs: Iterable[Path]) -> None:
     """That a search may write and delete here."""
+    if folder.suffix == ".json":
+        raise UsageError(f"--out must be a folder where accuracy is measured, not {folder}: leave the .json away")
     if (folder / CONFIG).exists():
         raise UsageError(f"{folder} is a RUN folder: choose another --out")
     for read in inputs:

@@ -24,6 +24,8 @@ module dsp48e1_mac #(
   end
 
 `ifdef SYNTHESIS
+  // Without pre-adder ADREG is not used. At 0 Yosys 0.23 would take two registers before A away (xilinx_dsp) although AREG
+  // holds as many already, where one register feeds all of A, as a single weight's does.
   DSP48E1 #(
       .A_INPUT           ("DIRECT"),
       .B_INPUT           ("DIRECT"),
@@ -37,7 +39,7 @@ module dsp48e1_mac #(
       .SEL_PATTERN       ("PATTERN"),
       .USE_PATTERN_DETECT("NO_PATDET"),
       .ACASCREG          (INPUT_REGS),
-      .ADREG             (0),
+      .ADREG             (PRE_ADD ? 0 : 1),
       .ALUMODEREG        (0),
       .AREG              (INPUT_REGS),
       .BCASCREG          (INPUT_REGS),
