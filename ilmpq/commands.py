@@ -30,7 +30,7 @@ from .arguments import (
     print_table,
     use_threads,
 )
-from .errors import Interrupted, printable
+from .errors import Interrupted, UsageError, printable
 from .space import DEFAULT_SCHEMES
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def quantize(
         max_drop=max_drop,
         seed=seed,
     )
+    if schemes != DEFAULT_SCHEMES and (device is None or geometry is not None or options.ratio != AUTO):
+        raise UsageError("--schemes needs --device and --ratio auto: it says which arrays are searched through")
     folder = out or Path("runs") / Path(model).stem
     try:
         with Terminal(quiet) as terminal:

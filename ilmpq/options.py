@@ -123,9 +123,6 @@ class Options:
         if self.device is not None:
             part_named(self.device)
         Rules.parse(self.schemes, 4)
-        searched = self.device is not None and self.geometry is None and self.ratio == AUTO
-        if self.schemes != DEFAULT_SCHEMES and not searched:
-            raise UsageError("--schemes needs --device and --ratio auto: it says which arrays are searched through")
         parse_act_bits(self.act_bits, None)
         if self.budget is not None:
             parse_budget(self.budget)

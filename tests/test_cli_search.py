@@ -54,14 +54,14 @@ BAD = [
     (
         ["search", "cifar_resnet8", "--device", "xc7z020", "--act-bits", "3"],
         2,
-        "activation bits must be from 4 to 8, not 3",
+        "--act-bits must be from 4 to 8",
     ),
     (
         ["search", "cifar_resnet8", "--device", "xc7z020", "--act-bits", "9"],
         2,
-        "activation bits must be from 4 to 8, not 9",
+        "--act-bits must be from 4 to 8",
     ),
-    (["search", "cifar_resnet8", "--device", "xc7z020", "--act-bits", "four"], 2, "Invalid value"),
+    (["search", "cifar_resnet8", "--device", "xc7z020", "--act-bits", "four"], 2, "--act-bits must be from 4 to 8"),
     (["search", "cifar_resnet8", "cifar_resnet8", "--device", "xc7z020"], 2, "networks must be different"),
     (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "/proc/geometry.json"], 2, "/proc"),
     (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "none"], 2, "none"),

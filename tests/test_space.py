@@ -108,6 +108,12 @@ def test_what_is_no_kind_of_array_is_refused(text):
         Rules.parse(text, 4)
 
 
+@pytest.mark.parametrize("bits", [3, 9])
+def test_activation_bits_have_limits(bits):
+    with pytest.raises(UsageError, match=f"activation bits must be from 4 to 8, not {bits}"):
+        Rules.parse(DEFAULT_SCHEMES, bits)
+
+
 def test_a_space_without_designs_is_refused():
     tiny = replace(SMALL, lut=10_000)
     with pytest.raises(
