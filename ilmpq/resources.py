@@ -4,7 +4,7 @@ synthesised (`hw/syn/engine.json`), and whether it fits.
     >>> from .design import EngineConfig
     >>> from .device import PARTS
     >>> cost = resources(EngineConfig(Geometry.parse("fix4@dsp:8, fix4@lut:16", tk=16, tp=4)))
-    >>> cost.dsp, 8_000 < cost.lut < 40_000
+    >>> float(cost.dsp), bool(8_000 < cost.lut < 40_000)
     (148.0, True)
 
 DSPs follow from the sources and are exact, and block RAMs but for half a one in each memory, of which the weight ring has
