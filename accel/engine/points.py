@@ -73,8 +73,6 @@ VARIED = (
     _point("lanes32", _XC7Z020, "pot3@lut:10, fix4@dsp:4, fix8@dsp:2", tk=32, am_depth=2560),
     _point("positions8", _XC7Z020, "pot3@lut:18, fix4@dsp:4, fix8@dsp:2", tk=8, tp=8, am_depth=5120, patch_writers=2),
     _point("positions6", _XC7Z020, "pot3@lut:26, fix4@dsp:4, fix8@dsp:2", tp=6, am_depth=2560, ring_depth=1024),
-    _point("pot3-a8", _XC7Z020, "pot3@lut:20, fix4@dsp:4, fix8@dsp:4", act_bits=8),
-    _point("rows64", _XC7Z045, "pot4@lut:46, fix4@dsp:14, fix8@dsp:4", tp=8, am_depth=4096, ring_depth=2560),
 )
 POINTS = (XC7Z020_POT4, XC7Z020_POT3, XC7Z020_POT3_A5, XC7Z045_POT4, SMALL, TESTED, *VARIED)
 
