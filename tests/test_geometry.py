@@ -26,7 +26,7 @@ def test_a_limit_to_the_products_is_in_json_only_where_there_is_one():
 
 def test_engines_keep_their_numbers():
     assert XC7Z020_POT4.config.geometry_id == 933363971
-    assert XC7Z045_POT4.config.geometry_id == 2159662640
+    assert XC7Z045_POT4.config.geometry_id == 3529520074
 
 
 @pytest.mark.parametrize(
