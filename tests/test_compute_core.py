@@ -1,6 +1,6 @@
 """The compute core, in the RTL engine, equals the numpy engine on every byte and every refusal, whatever the memory's timing."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from test_engine_memory import image_of
 from accel.engine.descriptor import Conv, Load, Mode, Region, Store, Waits, checksum, header
 from accel.engine.result import DONE, ERROR
 from accel.engine.rtl_engine import RtlEngine, Timing
-from accel.engine.work import window_cycles
 from ilmpq.design import EngineConfig
+from ilmpq.windows import Windows
 
 PROGRAMS = 200 if NIGHTLY else 12
 CHANGES = 10_000 if NIGHTLY else 200
@@ -165,8 +165,9 @@ def test_windows_come_as_fast_as_the_model_says(
     found = engine.run(words, parts, 0, given_image, size_out, Timing(latency)).require()
     assert found.output == regions[Region.OUTPUT]
     (loaded, *_), (computed, *_) = found.completed[:2]
-    windows = image.rows * image.columns
-    assert computed - loaded - latency - 37 == pytest.approx(windows * window_cycles(image, config, tp), rel=0.02)
+    unrolled = Windows(**{field.name: getattr(image, field.name) for field in fields(Windows)})
+    each = unrolled.cycles(config, tp)
+    assert computed - loaded - latency - 37 == pytest.approx(image.rows * image.columns * each, rel=0.02)
 
 
 def _weights_of(beats: np.ndarray) -> dict[str, int]:
