@@ -17,9 +17,10 @@ from .graph import Graph, Op
 from .lower import pool_counts
 from .network import Layer, Network, Step, Tensor, Transfer, View
 from .numbered import numbered
-from .perf import OVERHEAD, PORT_BYTES
+from .perf import OVERHEAD
 from .planning import Planner
 from .schedule import Band, views
+from .work import PORT_BYTES
 
 MOST_STRIDE, MOST_ROWS = 15, 32_767  # that a descriptor holds
 WEIGHT_BYTES, MEMORY_SHARE = 0.5, 2 / 3  # of a weight; of what the weight ports take, what memory gives: for a choice

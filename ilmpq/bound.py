@@ -8,7 +8,8 @@ adds: bands, results of single rows, transfers, banks that clash, and that sever
     >>> from ilmpq.canonical import canonical
     >>> from ilmpq.design import EngineConfig
     >>> from ilmpq.geometry import Geometry
-    >>> from ilmpq.perf import frame, machine_of
+    >>> from ilmpq.perf import frame
+    >>> from ilmpq.work import machine_of
     >>> from ilmpq.workload import shapes_of, works_for
     >>> from ilmpq.zoo import build
     >>> shapes = shapes_of(canonical(build("cifar_resnet20")))
@@ -36,20 +37,17 @@ from .perf import (
     FIRST_OPERATION,
     LEAD,
     OVERHEAD,
-    PORT_BYTES,
-    READ_AHEAD,
     TRANSFER_LATENCY,
     WEIGHTS_PER_OPERATION,
     WEIGHTS_TO_STEP,
     Cycles,
-    Memory,
-    Unit,
-    machine_of,
 )
 from .rowtiles import NO_TILES, Counts, groups_read, stretches, tiles_needed
 from .schemes import scheme_named
 from .storage import WIDE
-from .workload import Shapes, windows_of
+from .windows import windows_of
+from .work import PORT_BYTES, READ_AHEAD, Memory, Unit, machine_of
+from .workload import Shapes
 
 MOST_TILES = 64  # for which the groups that each reads are counted
 LayerRows = Mapping[str, Counts]  # rows of each scheme in a layer, for every design

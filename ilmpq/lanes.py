@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .batches import MOST_STRIDE, shared, windows_before
+from .batches import shared, windows_before
 from .design import EngineConfig
 from .errors import DoesNotFit
 from .graph import Graph, Op
@@ -17,13 +17,11 @@ from .layout import Layout
 from .lower import pool_counts
 from .network import Layer, Network, Tensor, Transfer, network_of
 from .numbered import Numbered, numbered
-from .perf import Unit
 from .planning import Planner
 from .schedule import Band, rows_read, rows_written
 from .storage import formats, layer_bits
 from .waits import Queue, Touch, Waits
-
-MOST_WINDOW_WORDS = 31
+from .work import Unit
 
 
 @dataclass(frozen=True)
@@ -63,30 +61,6 @@ class Lanes:
                 f"use a geometry with act_bits {-(-source.bits // 2)} or more"
             )
         return 2 if source.bits > self.act_bits else 1
-
-    def unrollable(self, config: EngineConfig) -> Layer | None:
-        """The first layer, if the image unit has its windows."""
-        first, source = self.network.layers[0], self.network.inputs[0].tensor
-        w, channels = first.window, len(first.source.places)
-        readers = [v for x in self.network.layers for v in (x.source, x.residual) if v and v.tensor is source]
-        size = w.kernel[0] * w.kernel[1] * channels
-        possible = (
-            len(readers) == 1
-            and first.node.op is Op.CONV
-            and first.node.groups == 1
-            and first.source.tensor is source
-            and first.source.stride == (1, 1)
-            and first.residual is None
-            and (w.kernel[0], channels) in config.image_kernels
-            and size <= config.image_bytes
-            and w.kernel[1] <= w.kernel[0]
-            and -(-size // self.tk) <= MOST_WINDOW_WORDS
-            and w.dilation == (1, 1)
-            and max(*w.stride, *w.pad[:2]) <= MOST_STRIDE
-            and source.width <= config.line_width
-            and not first.target.tensor.logits
-        )
-        return first if possible else None
 
     def operations(self, config: EngineConfig, unrolled: bool, images: int = 1) -> tuple[Operation, ...]:
         """All operations in order, but for the rows of weighted layers."""

@@ -5,6 +5,7 @@ the requantizers, weights into the ring, words through the other memory port. Al
 positions takes as long as the slowest of them. What cannot be hidden is told apart, per layer, in `LayerCycles`.
 
     >>> import numpy as np
+    >>> from ilmpq.work import Machine, Memory, Unit, Work
     >>> conv = Work("conv", Unit.CONV, tiles=100, positions=4, steps=np.array([36]), slots=np.array([16]), macs=7_372_800)
     >>> found = frame([conv], Machine(macs_per_cycle=2048, ports=3, step_beats=12, slot_beats=1, ring=512, table=128, word_bytes=64, latency=13), Memory(32))
     >>> 3600 < found.cycles < 4200
@@ -15,23 +16,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .design import EngineConfig
-from .geometry import Resource
+from .work import PORT_BYTES, READ_AHEAD, Machine, Memory, Pace, Unit, Work
 
 Cycles = NDArray[np.float64]
-Counts = NDArray[np.int64]
 
-PORT_BYTES = 8
-READ_AHEAD = 64  # words of each weight port that may be asked for before they are used
 # Cycles of an operation beside those of its tiles, with arrays of latency 0 and one position; of them before its first step.
 OVERHEAD, LEAD = 39, 19
 FIRST_OPERATION = 40  # cycles, and two latencies of memory, until the first operation can start
@@ -41,85 +37,6 @@ TRANSFER_LATENCY = 10
 DESCRIPTORS_AHEAD = 9  # operations that are fetched, and whose weights are, before they start
 WEIGHTS_PER_OPERATION = 3  # cycles in which the loader settles
 WEIGHTS_TO_STEP = 6  # cycles from a step's last beat to its use
-
-
-class Unit(Enum):
-    """Who works."""
-
-    LOAD = "load"
-    STORE = "store"
-    IMAGE = "image"
-    CONV = "conv"
-    POOL = "pool"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What the model must know of an engine."""
-
-    macs_per_cycle: int
-    ports: int  # that bring weights
-    step_beats: float  # of all ports together, for a step's weights
-    slot_beats: int
-    ring: int  # steps
-    table: int  # slots
-    word_bytes: int  # of the activation memory
-    latency: int  # of the arrays
-
-
-def machine_of(config: EngineConfig) -> Machine:
-    """What the model must know of an engine."""
-    g = config.geometry
-    cascade = max(n for n in range(1, min(g.tk, 32) + 1) if g.tk % n == 0)
-    dsp = any(a.resource is Resource.DSP for a in g.arrays)
-    return Machine(
-        macs_per_cycle=g.macs_per_cycle,
-        ports=config.weight_ports,
-        step_beats=config.step_words / config.weight_ports,
-        slot_beats=config.slot_beats,
-        ring=config.ring_depth,
-        table=config.table_depth,
-        word_bytes=config.word_bytes,
-        latency=6 + (cascade - 1) // 2 if dsp else 6,
-    )
-
-
-@dataclass(frozen=True)
-class Memory:
-    """What memory gives: bytes per cycle to all ports together, cycles to the first word of a burst."""
-
-    bytes_per_cycle: float
-    latency: int = 40
-
-    @property
-    def port_bytes_per_cycle(self) -> float:
-        """Of the port that brings and takes feature maps, at best."""
-        return min(PORT_BYTES, self.bytes_per_cycle, PORT_BYTES * READ_AHEAD / (self.latency + 19))
-
-
-@dataclass(frozen=True)
-class Work:
-    """One operation. Row tiles: the steps of all passes, and the cycles of the requantizers, for a tile of positions."""
-
-    layer: str
-    unit: Unit
-    waits: tuple[int, int, int] = (0, 0, 0)  # LOADs, STOREs, COMPUTEs that must be complete
-    tiles: int = 0  # of positions
-    positions: int = 0  # in a tile
-    steps: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
-    slots: Counts = field(default_factory=lambda: np.zeros(0, np.int64))
-    slot_cycles: int = 1  # 2 with a residual operand
-    passes: int = 1
-    together: bool = False  # all row tiles of a tile of positions, then the next
-    window_cycles: float = 0.0  # of the image unit, for a position
-    windows_ahead: int = 0  # whose lines it may have read before they are wanted
-    bytes: int = 0  # through the other port, those of the image with the CONVs that take its windows
-    macs: int = 0  # useful ones
-
-    @property
-    def weight_steps(self) -> Counts:
-        """Steps whose weights are fetched, of each row tile."""
-        return self.steps // self.passes
 
 
 @dataclass
@@ -155,12 +72,14 @@ class Frame:
 
 def frame(works: Sequence[Work], machine: Machine, memory: Memory) -> Frame:
     """The cycles of one frame."""
-    engine = _Engine(works, machine, memory, [])
+    engine = _Engine(works, machine, memory)
     found = engine.run()
-    if not engine.slowed_by(engine.traffic):
+    if not engine.slowed():
         return found
-    # What goes through the other port at which time is known after the first round.
-    return _Engine(works, machine, memory, engine.traffic).run()
+    # What goes through the other port, and when weights come, is known after the first round; when lines wait, after the second.
+    crowded, engine = engine.crowded, _Engine(works, machine, memory, engine)
+    found = engine.run()
+    return _Engine(works, machine, memory, engine).run() if crowded else found
 
 
 @dataclass(frozen=True)
@@ -217,10 +136,17 @@ class _Ring:
 class _Engine:
     """The clocks of all units."""
 
-    def __init__(self, works: Sequence[Work], machine: Machine, memory: Memory, traffic: Sequence[Busy]) -> None:
+    def __init__(self, works: Sequence[Work], machine: Machine, memory: Memory, before: _Engine | None = None) -> None:
         self.works, self.machine, self.memory = works, machine, memory
-        self.expected = _Rate(traffic)  # of the other port, bytes
+        self.before = before  # an earlier round
+        self.expected = _Rate(before.traffic if before else [])  # of the other port, bytes
         self.traffic: list[Busy] = []
+        self.loading: list[Busy] = []
+        ports, rate = machine.ports, memory.bytes_per_cycle
+        wanted = PORT_BYTES * ports * machine.step_beats / ceil(machine.step_beats)
+        # Bytes for an image beside weights; it asks for its lines by and by, so that its turn passes at times.
+        self.line_share = min(PORT_BYTES, max(0.9 * rate / (ports + 1), rate - wanted))
+        self.crowded = False  # whether that is too few
         self.computing: list[Busy] = []  # the activation memory's second port
         self.ends = np.zeros(len(works))
         self.computes = [0.0]  # ends
@@ -230,6 +156,7 @@ class _Engine:
         self.windows_until = 0.0  # the end of the last operation that took windows
         self.image_until = 0.0  # when the lines for those were read
         self.images: deque[float] = deque()  # when windows begin to come
+        self.image_left = 0  # bytes of it that are still to be read
         self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
         self.ring = _Ring(machine.ring)
         self.slots: deque[tuple[float, int]] = deque()  # of row tiles in the table: when they are free, how many
@@ -306,8 +233,8 @@ class _Engine:
             layer.weight_bytes += round(float(beats) * PORT_BYTES * self.machine.ports)
         layer.cycles += end - free
         layer.compute += compute
-        layer.features += waited + (starved if work.window_cycles else 0.0)
-        layer.weights += 0.0 if work.window_cycles else starved
+        layer.features += waited + (starved if work.windows else 0.0)
+        layer.weights += 0.0 if work.windows else starved
         results = max(steps_end - first - compute - starved, 0.0)
         layer.requantize += results
         layer.start += end - free - compute - waited - starved - results
@@ -361,25 +288,71 @@ class _Engine:
             self._load_slots(slots)
             at = self._load_steps(weights, at)
         at += steps - int(work.weight_steps.sum())
-        windows = work.window_cycles * work.positions
-        since = self.windows_until
+        pace = work.windows or Pace(0.0)
+        windows, since = pace.cycles * work.positions, self.windows_until
         if self.images:
             since = self.images.popleft()
+            since += max(pace.first[0], pace.first[1] / self.line_share if self._loads(since) else 0.0)
             at = max(at, since + windows)
-        ahead = min(work.windows_ahead * work.window_cycles, max(begin - since, 0.0))
+            self.image_left = pace.bytes - pace.lead
+        size = max(0, min(work.bytes, self.image_left))
+        self.image_left -= size
+        ahead = min(pace.ahead * pace.cycles, max(begin - since, 0.0))
         starved = at - begin - steps
-        each = max(float(np.maximum(work.steps, written).sum()), float(work.positions))
-        more = (work.tiles - 1) * max(each, (work.tiles * windows - ahead) / work.tiles)
+        own = max(float(np.maximum(work.steps, written).sum()), float(work.positions))
+        filled = own + max(0.0, pace.fill - own) / pace.row_tiles
+        each = max(filled, (work.tiles * windows - ahead) / work.tiles)
+        more = self._beside_weights(at, work, each, size / work.tiles) - at
         at += more
-        starved += max(more - (work.tiles - 1) * max(each, steps), 0.0)
-        self.traffic.append(Busy(begin, at, work.bytes / (at - begin)))
+        starved += max(more - (work.tiles - 1) * own, 0.0)
+        self.traffic.append(Busy(begin, at, min(size / (at - begin), self.line_share)))
         self.windows_until = at
-        of_line = work.windows_ahead * (at - begin) / (work.tiles * work.positions)
+        of_line = pace.ahead * (at - begin) / (work.tiles * work.positions)
         self.image_until = max(since + work.tiles * windows - ahead, at - of_line)
         results = at + lag + float(written[-1])
         self.ring.free(int(work.weight_steps.sum()), at, 0)
         self._hold_slots(results, int(work.slots.sum()))
         return at, results, starved
+
+    def _loads(self, at: float) -> bool:
+        """Whether weights come at a time, by the round before."""
+        loading = self.before.loading if self.before else []
+        number = bisect_right(loading, at, key=lambda b: b.end)
+        return number < len(loading) and loading[number].begin <= at
+
+    def _beside_weights(self, at: float, work: Work, each: float, size: float) -> float:
+        """The end of all tiles but the first. Their lines, of so many bytes each, have only a share of the memory while weights come."""
+        left, slower = float(work.tiles - 1), size / self.line_share
+        if slower <= each or work.windows is None:
+            return at + left * each
+        self.crowded = True
+        most = work.windows.ahead / work.positions  # tiles whose lines are there
+        there, catches_up = most, max(PORT_BYTES / size - 1 / each, 0.0)
+        for begin, end in self._loading_now():
+            if end <= at:
+                continue
+            alone = min(max(begin - at, 0.0), left * each)
+            at, left, there = at + alone, left - alone / each, min(most, there + alone * catches_up)
+            from_lines = min(there / (1 / each - 1 / slower), max(end - at, 0.0), left * each)
+            at, left, there = at + from_lines, left - from_lines / each, there - from_lines * (1 / each - 1 / slower)
+            beside = min(left, max(end - at, 0.0) / slower)
+            at, left = at + beside * slower, left - beside
+        return at + left * each
+
+    def _loading_now(self) -> Iterator[tuple[float, float]]:
+        """When weights come during the present operation, by the round before: for longer, where that knew of no lines."""
+        if self.before is None:
+            return
+        number, rate = len(self.starts) - 1, self.memory.bytes_per_cycle
+        start, end = self.before.starts[number], self.before.computes[number + 1]
+        later, longer = self.starts[-1] - start, 1.0 if self.before.before else rate / (rate - self.line_share)
+        for busy in self.before.loading[bisect_right(self.before.loading, start, key=lambda b: b.end) :]:
+            if busy.begin >= end:
+                break
+            begin = max(busy.begin, start)
+            length = (min(busy.end, end) - begin) * longer
+            yield begin + later, begin + later + length
+            later += length * (1 - 1 / longer)
 
     def _load_slots(self, slots: int) -> None:
         """A row tile's header and slots, when the table has room for them."""
@@ -387,7 +360,9 @@ class _Engine:
             free, count = self.slots.popleft()
             self.slots_used -= count
             self.loader = max(self.loader, free)
+        begin = self.loader
         self.loader += (1 + slots * self.machine.slot_beats) * self._beat_cycles()
+        self._note_loading(begin, self.loader)
 
     def _hold_slots(self, until: float, slots: int) -> None:
         self.slots.append((until, slots))
@@ -395,11 +370,18 @@ class _Engine:
 
     def _load_steps(self, count: int, at: float) -> float:
         """Weights of so many steps; the end of these, of one cycle each, each after its weights."""
-        for steps, ready in self.ring.take(count, self.loader, self._step_cycles()):
+        each = self._step_cycles()
+        for steps, ready in self.ring.take(count, self.loader, each):
+            self._note_loading(ready - steps * each, ready)
             # Weights come no faster than steps go, so that the last ones decide.
             at = max(at + steps, ready + WEIGHTS_TO_STEP + 1)
             self.loader = ready
         return at
+
+    def _note_loading(self, begin: float, end: float) -> None:
+        if self.loading and begin <= self.loading[-1].end + WEIGHTS_PER_OPERATION:
+            begin = self.loading.pop().begin
+        self.loading.append(Busy(begin, end, 1.0))
 
     def _step_cycles(self) -> float:
         """Cycles for a step's weights, now: of its beats, and of its columns, one of which is written in a cycle."""
@@ -414,6 +396,6 @@ class _Engine:
         left = max(self.memory.bytes_per_cycle - taken, self.memory.bytes_per_cycle / 2)
         return max(1.0, PORT_BYTES * self.machine.ports / left, (self.memory.latency + 19) / READ_AHEAD)
 
-    def slowed_by(self, traffic: Sequence[Busy]) -> bool:
-        """Whether weights come slower at some time beside what goes through the other port."""
-        return self._beats_beside(_Rate(traffic).highest) > self._beats_beside(0.0)
+    def slowed(self) -> bool:
+        """Whether weights come slower at some time beside what goes through the other port, or an image beside weights."""
+        return self.crowded or self._beats_beside(_Rate(self.traffic).highest) > self._beats_beside(0.0)

@@ -52,26 +52,40 @@ class Planner(Generic[N]):
         rings: set[str] = set()
         spilled: set[str] = set()
         self._place_outside(spilled)
-        while True:
-            plan = self._try(rings, 1)
-            if isinstance(plan, Plan):
-                return self._widened(rings)
-            candidates = [n for n in plan if n not in rings and self._divisible(self.tensors[n])]
-            if candidates:
-                rings |= self._alike(candidates[0])
-                continue
-            worst = max(
-                (n for n in sorted(rings) if n in self.spillable - spilled), key=self._words.__getitem__, default=None
-            )
+        while failed := self._with_rings(rings):
+            worst = max(sorted(rings & self.spillable - spilled), key=self._gain, default=None)
             if worst is None:
                 sizes = self._sizes(self.rings)
                 raise MemoryTooSmall(
-                    f"{plan[0]} takes {sizes[plan[0]]:,} words of the activation memory, which has "
+                    f"{failed[0]} takes {sizes[failed[0]]:,} words of the activation memory, which has "
                     f"{self.depth:,}, beside what must be there at the same time: {MEMORY_MEND}"
                 )
             spilled |= self._alike(worst)
-            rings = set()
             self._place_outside(spilled)
+            rings = rings.difference(failed) & self.tensors.keys()
+        for name in sorted(spilled, key=lambda n: (-self._words[n], n)):  # what need not be, as others are outside
+            fewer = spilled - self._alike(name)
+            if fewer < spilled:
+                self._place_outside(fewer)
+                again = rings & self.tensors.keys()
+                if not self._with_rings(again):
+                    spilled, rings = fewer, again
+        self._place_outside(spilled)
+        return self._widened(rings)
+
+    def _with_rings(self, rings: set[str]) -> list[str]:
+        """Add rings until everything fits; what does not, if there is such a thing."""
+        while isinstance(plan := self._try(rings, 1), list):
+            candidates = [n for n in plan if n not in rings and self._divisible(self.tensors[n])]
+            if not candidates:
+                return plan
+            rings |= self._alike(candidates[0])
+        return []
+
+    def _gain(self, name: str) -> tuple[int, int]:
+        """How much room there is without a tensor: what nobody needs for the longest time goes first."""
+        first, last = self._schedule.touched[name]
+        return last - first, self._words[name]
 
     def _divisible(self, tensor: Tensor) -> bool:
         """Whether its rows may come and go."""
@@ -120,6 +134,7 @@ class Planner(Generic[N]):
         self.steps = steps
         # Bands start where a tile of whole bytes, or a transfer of whole words, starts.
         self._schedule = Schedule(steps, {i: self._ring_unit(x.target.tensor.name) for i, x in enumerate(steps)})
+        self._ring_rows_found: dict[tuple[range, tuple[str, ...], int], dict[str, int]] = {}
         self._candidates = replaceable(steps, self.numberings)
         self._lasting = {view.tensor.name for step in steps for view in views(step) if view.image is not None}
         outer = {view.tensor.name for view in self.network.inputs}
@@ -163,13 +178,22 @@ class Planner(Generic[N]):
     def _try(self, rings: set[str], spread: int) -> Plan | list[str]:
         """A plan with these rings, or what does not fit."""
         rows: dict[str, int] = {}
-        for members in self._schedule.clusters(sorted(rings)):
-            written = sorted({self.steps[i].target.tensor.name for i in members} & rings)
-            if written:
-                smallest = min(self.steps[i].target.height for i in members)
-                rows |= {n: self._ring_rows(n, spread, smallest) for n in written}
-        groups = self._schedule.clusters(rows)
+        groups = self._schedule.clusters(sorted(rings))
         for members in groups:
+            written = rings.intersection([self.steps[i].target.tensor.name for i in members])
+            if written:
+                rows |= self._rows_of_rings(members, tuple(sorted(written)), spread)
+        alive = spans(self._schedule.touched, groups)
+        sizes = self._sizes(rows)
+        shared = {a: b for a, b in in_place(self._candidates, groups, alive).items() if {a, b} <= sizes.keys()}
+        self.rings = rows
+        return place(sizes, alive, shared, self.depth, self._lasting)
+
+    def _rows_of_rings(self, members: range, names: tuple[str, ...], spread: int) -> dict[str, int]:
+        """Rows for the rings that a cluster writes, so many that it can go on; other clusters do not matter."""
+        if (members, names, spread) not in self._ring_rows_found:
+            smallest = min(self.steps[i].target.height for i in members)
+            rows = {n: self._ring_rows(n, spread, smallest) for n in names}
             while stuck := self._schedule.stuck(members, rows, spread):
                 for name in stuck:
                     rows[name] += self._ring_unit(name)
@@ -178,11 +202,8 @@ class Planner(Generic[N]):
                         f"{stuck[0]} is larger than the activation memory and cannot be computed in bands of rows: "
                         f"{MEMORY_MEND}"
                     )
-        alive = spans(self._schedule.touched, groups)
-        sizes = self._sizes(rows)
-        shared = {a: b for a, b in in_place(self._candidates, groups, alive).items() if {a, b} <= sizes.keys()}
-        self.rings = rows
-        return place(sizes, alive, shared, self.depth, self._lasting)
+            self._ring_rows_found[members, names, spread] = rows
+        return self._ring_rows_found[members, names, spread]
 
     def _sizes(self, rings: Mapping[str, int]) -> dict[str, int]:
         """Memory words of every tensor; an unrolled image takes none."""

@@ -19,11 +19,12 @@ from .bound import Designs, LayerRows, lower_bound, lower_bound_of_plan, rows_in
 from .design import EngineConfig
 from .device import Part
 from .errors import DoesNotFit, IlmpqError, MemoryTooSmall, ModelError
-from .perf import Cycles, Frame, Memory, frame, machine_of
+from .perf import Cycles, Frame, frame
 from .ratio import Ratio
 from .resources import Resources, resources
 from .schemes import scheme_named
 from .space import RINGS, TABLES, Rules, Space, space
+from .work import Memory, machine_of
 from .workload import Shapes, operations_for, rows_in, unrolls, works_for
 
 LATENCY = 40  # cycles to the first word of a burst

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +29,12 @@ from .errors import DoesNotFit
 from .graph import Graph
 from .lanes import Lanes, Operation
 from .network import Layer
-from .perf import Counts, Unit, Work
 from .ratio import Ratio
 from .rowtiles import NO_TILES, dealt, groups_read, holds, stretches, tiles_needed
 from .storage import WIDE
-from .windows import Windows
+from .windows import Windows, most_outer, unrollable, windows_of
+from .work import Counts, Unit, Work
 
-MOST_OUTER_TILES = 32
 SchemeRows = Mapping[str, int]  # rows of each scheme, by its name
 
 
@@ -84,7 +82,7 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
     lanes = shapes.on(g.tk, g.act_bits)
     room = {scheme.name: n for scheme, n in g.schemes().items()}
     tiles = {name: _tiles(name, room, rows[name]) for name in shapes.rows}
-    unrolled = lanes.unrollable(config)
+    unrolled = unrollable(lanes.network, config)
     if unrolled is not None and tiles[unrolled.name] > most_outer(
         unrolled, g.tk, g.rows, config.ring_depth, config.table_depth
     ):
@@ -115,8 +113,7 @@ def works_for(shapes: Shapes, config: EngineConfig, rows: Mapping[str, SchemeRow
             if windows is not None and layer is unrolled:
                 work = replace(
                     work,
-                    window_cycles=windows.cycles(config, operation.positions),
-                    windows_ahead=windows.ahead,
+                    windows=windows.pace(config, operation.positions),
                     bytes=int(windows.bytes * share),
                 )
         found.append(work)
@@ -139,7 +136,7 @@ def unrolls(
 ) -> NDArray[np.bool_]:
     """Whether engines that differ from one in rows, ring and table unroll the image."""
     lanes = shapes.on(config.geometry.tk, config.geometry.act_bits)
-    layer, all_rows = lanes.unrollable(config), sum(room.values(), np.int64(0))
+    layer, all_rows = unrollable(lanes.network, config), sum(room.values(), np.int64(0))
     if layer is None:
         return np.zeros(all_rows.shape, bool)
     return np.asarray(tiles_needed(rows[layer.name], room) <= most_outer(layer, lanes.tk, all_rows, ring, table))
@@ -160,20 +157,6 @@ def _tiles(name: str, room: SchemeRows, rows: SchemeRows) -> int:
 @lru_cache(maxsize=4096)
 def _needed(rows: tuple[tuple[str, int], ...], room: tuple[tuple[str, int], ...]) -> int:
     return int(tiles_needed(dict(rows), dict(room)))
-
-
-def windows_of(layer: Layer, tk: int) -> Windows:
-    """The windows of an unrolled image."""
-    w, source, target = layer.window, layer.source.tensor, layer.target.tensor
-    words = -(-w.kernel[0] * w.kernel[1] * len(layer.source.places) // tk)
-    return Windows(
-        source.height, source.width, target.height, target.width, *w.kernel, *w.stride, w.pad[0], patch_words=words
-    )
-
-
-def most_outer(layer: Layer, tk: int, rows: Any, ring: Any, table: Any) -> Any:
-    """Row tiles of an unrolled image's layer that ring and table hold at a time; rows and sizes may be those of many engines."""
-    return np.minimum(np.minimum(MOST_OUTER_TILES, ring // windows_of(layer, tk).patch_words), table // rows)
 
 
 def _conv(

@@ -40,10 +40,11 @@ from ilmpq.canonical import canonical
 from ilmpq.device import PARTS
 from ilmpq.graph import Graph
 from ilmpq.lower import lower
-from ilmpq.perf import Memory, frame, machine_of
+from ilmpq.perf import frame
 from ilmpq.placeholder import placeholder
 from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME
+from ilmpq.work import Memory, machine_of
 from ilmpq.zoo_build import Builder
 
 RECORD = ROOT / "hw" / "sim" / "networks.json"

@@ -23,9 +23,10 @@ from ilmpq.integer import Executor
 from ilmpq.lower import lower
 from ilmpq.network import network_of
 from ilmpq.node import Window
-from ilmpq.perf import Memory, Unit, frame, machine_of
+from ilmpq.perf import frame
 from ilmpq.placeholder import placeholder
 from ilmpq.schemes import BY_NAME
+from ilmpq.work import Memory, Unit, machine_of
 from ilmpq.workload import rows_in, works_for
 
 RATIO = {BY_NAME["pot4"].ident: 60.0, BY_NAME["fix4"].ident: 35.0, BY_NAME["fix8"].ident: 5.0}
@@ -165,7 +166,7 @@ CASES = [
 def test_operations_are_those_of_the_compiler(network, size, of, images, near):
     net = shapes(network, size)
     real, found = compiled(network, size, of, images), works_for(net, of, rows_in(net, proportion(of)), images)
-    what = ("layer", "unit", "tiles", "positions", "bytes", "macs", "passes", "together", "windows_ahead")
+    what = ("layer", "unit", "tiles", "positions", "bytes", "macs", "passes", "together", "windows")
     for a, b in zip(real, found, strict=True):
         assert [getattr(a, w) for w in what] == [getattr(b, w) for w in what]
         np.testing.assert_array_equal(a.steps, b.steps)

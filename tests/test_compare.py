@@ -24,10 +24,11 @@ from ilmpq.compare import (
 from ilmpq.design import EngineConfig
 from ilmpq.device import PARTS
 from ilmpq.errors import DoesNotFit
-from ilmpq.perf import frame, machine_of
+from ilmpq.perf import frame
 from ilmpq.plot import draw_comparison
 from ilmpq.resources import resources, usable
 from ilmpq.search import Goal, rows_of
+from ilmpq.work import machine_of
 from ilmpq.workload import shapes_of, works_for
 from ilmpq.zoo import build
 

@@ -20,7 +20,8 @@ from accel.engine.simulate import EngineBackend, hls_backend
 from accel.engine.work import layer_cycles, works_of
 from ilmpq import naive
 from ilmpq.backends import IntegerBackend, Name
-from ilmpq.perf import Memory, frame, machine_of
+from ilmpq.perf import frame
+from ilmpq.work import Memory, machine_of
 
 PATH = Path(__file__).parents[1] / "scripts" / "simulate.py"
 MODELLED = [

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilmpq.perf import Machine, Memory, Unit, Work, frame
+from ilmpq.perf import frame
+from ilmpq.work import Machine, Memory, Pace, Unit, Work
 
 MACHINE = Machine(
     macs_per_cycle=2048, ports=3, step_beats=12, slot_beats=1, ring=512, table=128, word_bytes=64, latency=13
@@ -70,9 +71,9 @@ def test_slots_bind_the_loader():
 
 def test_windows_of_an_image_bind():
     image = Work("conv", Unit.IMAGE)
-    work = conv(steps=(10, 10), slots=(8, 8), passes=2, together=True, window_cycles=7.0, bytes=1000)
+    work = conv(steps=(10, 10), slots=(8, 8), passes=2, together=True, windows=Pace(7.0), bytes=1000)
     assert of(image, work).cycles == pytest.approx(100 * 28, rel=0.15)
-    assert of(image, replace(work, window_cycles=2.0)).cycles == pytest.approx(100 * 20, rel=0.2)
+    assert of(image, replace(work, windows=Pace(2.0))).cycles == pytest.approx(100 * 20, rel=0.2)
 
 
 def test_pools_take_their_taps_or_the_results_time():

@@ -11,6 +11,7 @@ from ilmpq.planning import MEMORY_MEND
 from ilmpq.program import Program
 from ilmpq.schedule import Band, views
 from ilmpq.storage import WIDE
+from ilmpq.windows import most_outer, unrollable
 
 from .descriptor import Mode
 from .layout import tiling
@@ -18,7 +19,6 @@ from .tiles import tile_count
 
 PAIR_BITS = 4
 MOST_GROUPS = 1023
-MOST_OUTER_TILES = 32
 
 
 class Layouts:
@@ -42,39 +42,13 @@ class Layouts:
                 self.of[tensor.name] = self._layout(tensor)
 
     def _image_layer(self) -> Layer | None:
-        """The first layer, if its windows can be unrolled: then the input never lies in the activation memory."""
-        source = self.network.inputs[0].tensor
-        readers = [v for x in self.network.layers for v in (x.source, x.residual) if v and v.tensor is source]
-        first = self.network.layers[0]
-        window, channels = first.window, len(first.source.places)
-        possible = (
-            len(readers) == 1
-            and first.node.op is Op.CONV
-            and first.node.groups == 1
-            and first.source.tensor is source
-            and first.source.stride == (1, 1)
-            and first.residual is None
-            and (window.kernel[0], channels) in self.config.image_kernels
-            and window.kernel[0] * window.kernel[1] * channels <= self.config.image_bytes
-            and window.kernel[1] <= window.kernel[0]
-            and -(-window.kernel[0] * window.kernel[1] * channels // self.config.geometry.tk) <= 31
-            and window.dilation == (1, 1)
-            and max(window.stride) <= 15
-            and max(window.pad[:2]) <= 15
-            and source.width <= self.config.line_width
-            and not first.target.tensor.logits
-            and self._fits_position_outer(
-                first, -(-window.kernel[0] * window.kernel[1] * channels // self.config.geometry.tk)
-            )
-        )
-        return first if possible else None
-
-    def _fits_position_outer(self, layer: Layer, words: int) -> bool:
-        """Whether ring and table hold all row tiles of a layer at a time."""
-        geometry = self.config.geometry
+        """The layer whose windows are unrolled, if ring and table hold all its row tiles."""
+        layer, config, geometry = unrollable(self.network, self.config), self.config, self.config.geometry
+        if layer is None:
+            return None
         tiles = tile_count(layer.name, geometry, self.program.matrices[layer.name].scheme)
-        most = min(MOST_OUTER_TILES, self.config.ring_depth // words, self.config.table_depth // geometry.rows)
-        return tiles <= most
+        most = most_outer(layer, geometry.tk, geometry.rows, config.ring_depth, config.table_depth)
+        return layer if tiles <= most else None
 
     def unrolled(self, layer: Layer) -> bool:
         return self.image_layer is not None and layer.name == self.image_layer.name

@@ -14,10 +14,11 @@ from ilmpq.network import Layer, Tensor, Transfer, View
 from ilmpq.program import Program
 from ilmpq.schedule import Band, rows_read, rows_written, views
 from ilmpq.storage import WIDE
+from ilmpq.windows import MOST_OUTER_TILES
 
 from .descriptor import Average, Conv, Image, Load, Max, Mode, Region, Store
 from .image import Pixels, Stored
-from .layouts import MOST_OUTER_TILES, Layouts
+from .layouts import Layouts
 from .order import Order, Range
 from .planning import Placement
 from .weights import LayerWeights, image_steps, layer_weights, plain_steps

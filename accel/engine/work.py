@@ -8,8 +8,9 @@ from dataclasses import fields, replace
 import numpy as np
 
 from ilmpq.layout import Tiling
-from ilmpq.perf import Counts, Frame, Unit, Work
+from ilmpq.perf import Frame
 from ilmpq.windows import Windows
+from ilmpq.work import Counts, Unit, Work
 
 from .descriptor import Compute, Conv, Copy, Image, Load, Mode
 from .image import EngineImage
@@ -56,8 +57,7 @@ def _work(
         slot_cycles=2 if o.residual else 1,
         passes=passes,
         together=bool(o.position_outer),
-        window_cycles=unrolled.cycles(image.config, tiled.positions) if o.image and unrolled else 0.0,
-        windows_ahead=unrolled.ahead if o.image and unrolled else 0,
+        windows=unrolled.pace(image.config, tiled.positions) if o.image and unrolled else None,
         bytes=unrolled.bytes * image.images * count // positions[each.layer] if o.image and unrolled else 0,
         macs=macs.get(each.layer, 0) * image.images * count // positions[each.layer],
     )
