@@ -18,12 +18,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .taken import Busy, Rate, Ring
 from .work import PORT_BYTES, READ_AHEAD, Machine, Memory, Pace, Unit, Work
 
 Cycles = NDArray[np.float64]
@@ -82,64 +82,13 @@ def frame(works: Sequence[Work], machine: Machine, memory: Memory) -> Frame:
     return _Engine(works, machine, memory, engine).run() if crowded else found
 
 
-@dataclass(frozen=True)
-class Busy:
-    """From `begin` to `end` something takes so much of each cycle."""
-
-    begin: float
-    end: float
-    rate: float
-
-
-class _Rate:
-    """How much of each cycle is taken at a time that never goes back."""
-
-    def __init__(self, busy: Sequence[Busy]) -> None:
-        changes = sorted([(b.begin, b.rate) for b in busy] + [(b.end, -b.rate) for b in busy])
-        self._changes, self._next, self._now = changes, 0, 0.0
-        self.highest = max([0.0, *accumulate(rate for _, rate in changes)])
-
-    def at(self, time: float) -> float:
-        while self._next < len(self._changes) and self._changes[self._next][0] <= time:
-            self._now += self._changes[self._next][1]
-            self._next += 1
-        return self._now
-
-
-class _Ring:
-    """When the places of the weight ring are free: runs of them, one after another, the oldest first.
-
-    A run's places are free a cycle apart, as the steps of a tile of positions are done with them, or all at once.
-    """
-
-    def __init__(self, places: int) -> None:
-        self._runs = deque([(places, 0.0, 0)])
-
-    def take(self, count: int, loader: float, each: float) -> list[tuple[int, float]]:
-        """Fill the next places, `each` cycles for one, 1 at least: how many steps are there and since when all of them."""
-        found = []
-        while count:
-            places, free, apart = self._runs.popleft()
-            taken = min(places, count)
-            loader = max(loader, free) + taken * each
-            found.append((taken, loader))
-            if taken < places:
-                self._runs.appendleft((places - taken, free + taken * apart, apart))
-            count -= taken
-        return found
-
-    def free(self, count: int, last: float, apart: int) -> None:
-        """So many places are free again, the last at a certain time."""
-        self._runs.append((count, last - (count - 1) * apart, apart))
-
-
 class _Engine:
     """The clocks of all units."""
 
     def __init__(self, works: Sequence[Work], machine: Machine, memory: Memory, before: _Engine | None = None) -> None:
         self.works, self.machine, self.memory = works, machine, memory
         self.before = before  # an earlier round
-        self.expected = _Rate(before.traffic if before else [])  # of the other port, bytes
+        self.expected = Rate(before.traffic if before else [])  # of the other port, bytes
         self.traffic: list[Busy] = []
         self.loading: list[Busy] = []
         ports, rate = machine.ports, memory.bytes_per_cycle
@@ -158,7 +107,7 @@ class _Engine:
         self.images: deque[float] = deque()  # when windows begin to come
         self.image_left = 0  # bytes of it that are still to be read
         self.loader = 2.0 * memory.latency + FIRST_OPERATION  # the loader's clock
-        self.ring = _Ring(machine.ring)
+        self.ring = Ring(machine.ring)
         self.slots: deque[tuple[float, int]] = deque()  # of row tiles in the table: when they are free, how many
         self.slots_used = 0
         self.layers: dict[str, LayerCycles] = {}
@@ -379,6 +328,8 @@ class _Engine:
         return at
 
     def _note_loading(self, begin: float, end: float) -> None:
+        if self.line_share == PORT_BYTES:  # nobody waits for that
+            return
         if self.loading and begin <= self.loading[-1].end + WEIGHTS_PER_OPERATION:
             begin = self.loading.pop().begin
         self.loading.append(Busy(begin, end, 1.0))
@@ -398,4 +349,4 @@ class _Engine:
 
     def slowed(self) -> bool:
         """Whether weights come slower at some time beside what goes through the other port, or an image beside weights."""
-        return self.crowded or self._beats_beside(_Rate(self.traffic).highest) > self._beats_beside(0.0)
+        return self.crowded or self._beats_beside(Rate(self.traffic).highest) > self._beats_beside(0.0)

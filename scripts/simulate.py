@@ -48,7 +48,10 @@ from ilmpq.work import Memory, machine_of
 from ilmpq.zoo_build import Builder
 
 RECORD = ROOT / "hw" / "sim" / "networks.json"
-MODEL = (ROOT / "ilmpq" / "perf.py", ROOT / "ilmpq" / "batches.py", ROOT / "accel" / "engine" / "work.py")  # cycles
+MODEL = (
+    *(ROOT / "ilmpq" / name for name in ("perf.py", "taken.py", "work.py", "windows.py", "batches.py")),
+    ROOT / "accel" / "engine" / "work.py",
+)  # cycles
 LATENCY = 40  # cycles of the simulated memory
 SHALLOW = 512  # steps in a ring that brings weights, but not the next layers'
 BATCH = 4  # images in one program
