@@ -147,6 +147,7 @@ class _Bound:
         self.behind = self.end.copy()  # when the loader began, if it has never waited since
         self.starts: list[Cycles] = []  # of layers
         self._tiles: dict[int, Counts] = {}
+        self._groups: dict[tuple[int, int, int], Counts] = {}
 
     def conv(self, layer: Layer, rows: LayerRows) -> None:
         tiles, total, passes, slots = self._of_a_layer(layer, rows)
@@ -207,6 +208,9 @@ class _Bound:
     def _groups_of(self, layer: Layer, rows: LayerRows, tiles: Counts) -> Counts:
         """Groups that a grouped convolution's row tiles read, all together; 0 where that is not known."""
         channels, groups = len(layer.source.places), layer.node.groups
+        key = id(rows), channels, groups  # layers are often alike
+        if key in self._groups:
+            return self._groups[key]
         own = [np.minimum(np.broadcast_to(n, tiles.shape), tiles * self.designs.rows[s]) for s, n in rows.items()]
         queue, room = np.stack(own), np.stack([self.designs.rows[s] for s in rows])
         total = int(self.some.graph.shapes[layer.name][0])
@@ -217,6 +221,7 @@ class _Bound:
             _, low, high = stretches(queue[:, None, known], room[:, None, known], total, tile)
             each = groups_read(low, high, channels, groups, self.designs.tk[known])
             found[known] = np.where(tile < tiles[known], each, 0).sum(axis=0)
+        self._groups[key] = found
         return found
 
     def _of_kinds(self, values: Sequence[tuple[int, ...]]) -> Sequence[Counts]:

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +70,11 @@ class Frame:
         return sum(x.macs for x in layers) / (sum(x.cycles for x in layers) * self.macs_per_cycle)
 
 
-def frame(works: Sequence[Work], machine: Machine, memory: Memory) -> Frame:
-    """The cycles of one frame."""
+def frame(works: Sequence[Work], machine: Machine, memory: Memory, enough: float = inf) -> Frame:
+    """The cycles of one frame; more than are said, if those are more than `enough`."""
     engine = _Engine(works, machine, memory)
     found = engine.run()
-    if not engine.slowed():
+    if not engine.slowed() or found.cycles > enough:
         return found
     # What goes through the other port, and when weights come, is known after the first round; when lines wait, after the second.
     crowded, engine = engine.crowded, _Engine(works, machine, memory, engine)

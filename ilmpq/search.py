@@ -109,7 +109,7 @@ def fastest(
         queue = _Queue(goal, some, plans)
         while (config := queue.pop(least)) is not None:
             try:
-                found = measure(goal, config)
+                found = measure(goal, config, least)
             except (DoesNotFit, ModelError) as refusal:
                 plans.refused(config, refusal)
                 continue
@@ -240,12 +240,16 @@ class _Plans:
         return np.asarray(np.exp(total / len(self._goal.networks)))
 
 
-def measure(goal: Goal, config: EngineConfig) -> Found:
-    """Every network's frame on a design; `DoesNotFit` or `ModelError` where one cannot run."""
+def measure(goal: Goal, config: EngineConfig, least: float = inf) -> Found:
+    """Every network's frame on a design; `DoesNotFit` or `ModelError` where one cannot run.
+
+    Cycles that are not fewer than the `least` may be more than is said.
+    """
+    enough = least * goal.images if len(goal.networks) == 1 else inf
     frames = {}
     for name, shapes in goal.networks.items():
         works = works_for(shapes, config, rows_of(goal.rules, shapes, config), goal.images)
-        frames[name] = frame(works, machine_of(config), goal.memory)
+        frames[name] = frame(works, machine_of(config), goal.memory, enough)
     return Found(config, frames, resources(config), goal.images)
 
 
