@@ -38,9 +38,9 @@ from ilmpq import naive, zoo
 from ilmpq.backends import IntegerBackend
 from ilmpq.canonical import canonical
 from ilmpq.device import PARTS
-from ilmpq.graph import Graph
+from ilmpq.graph import Graph, Op
 from ilmpq.lower import lower
-from ilmpq.perf import frame
+from ilmpq.perf import Frame, frame
 from ilmpq.placeholder import placeholder
 from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME
@@ -77,12 +77,13 @@ class Case:
     network: str
     size: int
     point: str = "xc7z020-pot4"
-    images: int = 1
+    images: int = 1  # that are compared on HLS, one after another
     rtl: bool = False
+    batch: int = 1  # images in one program; more on the RTL only
 
     @property
     def key(self) -> str:
-        return f"{self.network}@{self.size} {self.point}"
+        return f"{self.network}@{self.size} {self.point}" + (f" × {self.batch}" if self.batch > 1 else "")
 
 
 CASES = (
@@ -96,6 +97,7 @@ CASES = (
     Case("resnet18", 224, "xc7z020-pot3"),
     Case("resnet18", 224, "xc7z020-pot3-a5"),
     Case("resnet18", 224, "xc7z045-pot4", rtl=True),
+    Case("resnet18", 224, "xc7z045-pot4", rtl=True, batch=BATCH),
 )
 
 
@@ -125,7 +127,7 @@ def main() -> int:
         started = time.monotonic()
         subject, row = subject_of(case), known.get(case.key, {})
         now = fingerprints(subject)  # before: sources may be edited meanwhile
-        wanted = ["model"] if args.model_only else ["model", "hls"]
+        wanted = ["model"] if args.model_only or case.batch > 1 else ["model", "hls"]
         if not args.model_only and (case.rtl or args.rtl or "cycles_rtl" in row):
             wanted.append("rtl")
         stale = stale_parts(row, now, wanted)
@@ -151,7 +153,7 @@ def subject_of(case: Case) -> Subject:
     """Program and image; the largest network takes a minute."""
     point = next(p for p in POINTS if p.name == case.point)
     program = program_of(graph_of(case.network, case.size), point)
-    return Subject(case, point, program, compile_program(program, point.config))
+    return Subject(case, point, program, compile_program(program, point.config, images=case.batch))
 
 
 def fingerprints(subject: Subject) -> dict[str, str]:
@@ -186,7 +188,6 @@ def measure_model(subject: Subject) -> dict[str, Any]:
     works, machine = works_of(image, macs), machine_of(point.config)
     wide = PARTS[point.device].memory_bytes_per_cycle
     whole, narrow = (frame(works, machine, Memory(wide * share, LATENCY)) for share in (1.0, NARROW))
-    several = works_of(compile_program(program, point.config, images=BATCH), macs)
     found: dict[str, Any] = {
         **{k: v for k, v in asdict(subject.case).items() if k not in ("images", "rtl")},
         "mac_per_cycle": machine.macs_per_cycle,
@@ -195,14 +196,24 @@ def measure_model(subject: Subject) -> dict[str, Any]:
         "weight_bytes": sum(part.nbytes for part in image.weights),
         "cycles": round(whole.cycles),
         "cycles_narrow": round(narrow.cycles),
-        "cycles_batch": round(frame(several, machine, Memory(wide, LATENCY)).cycles / BATCH),  # of an image
-        "lanes_busy": round(whole.busy(convolutions_only=True), 4),
-        "lanes_busy_narrow": round(narrow.busy(convolutions_only=True), 4),
+        "lanes_busy": round(busy(program, whole), 4),
+        "lanes_busy_with_linear": round(whole.busy(convolutions_only=True), 4),
+        "lanes_busy_narrow": round(busy(program, narrow), 4),
     }
+    if subject.case.batch == 1:
+        several = works_of(compile_program(program, point.config, images=BATCH), macs)
+        found["cycles_batch"] = round(frame(several, machine, Memory(wide, LATENCY)).cycles / BATCH)  # of an image
     if machine.ring > SHALLOW:
         shallow = frame(works, replace(machine, ring=SHALLOW), Memory(wide, LATENCY))
         found["cycles_shallow_ring"] = round(shallow.cycles)
     return found
+
+
+def busy(program: Program, found: Frame) -> float:
+    """Useful products over possible ones in the convolutions' cycles, without the linear layers, which wait for weights at batch 1."""
+    convolutions = {node.name for node in program.graph.weighted if node.op is Op.CONV}
+    layers = [x for x in found.layers if x.layer in convolutions]
+    return sum(x.macs for x in layers) / (sum(x.cycles for x in layers) * found.macs_per_cycle)
 
 
 def measure_hls(subject: Subject) -> dict[str, Any]:
@@ -212,7 +223,7 @@ def measure_hls(subject: Subject) -> dict[str, Any]:
 
 def measure_rtl(subject: Subject) -> dict[str, Any]:
     """The RTL's cycles; raises where its output differs."""
-    cycles, worst = rtl_cycles(subject.program, subject.point, 1.0)
+    cycles, worst = rtl_cycles(subject.program, subject.point, 1.0, images=subject.case.batch)
     return {"cycles_rtl": cycles, "worst_layer": worst}
 
 
@@ -256,25 +267,28 @@ def compare_hls(program: Program, point: Point, count: int) -> int:
     return count
 
 
-def rtl_cycles(program: Program, point: Point, share: float, engine: RtlEngine | None = None) -> tuple[int, float]:
+def rtl_cycles(
+    program: Program, point: Point, share: float, engine: RtlEngine | None = None, images: int = 1
+) -> tuple[int, float]:
     """Cycles of the RTL with a share of the memory's rate, and how far the model is from them in the worst layer, in percent.
 
     The output must be right.
     """
-    image = compile_program(program, point.config)
+    image, given = compile_program(program, point.config, images=images), random_images(program, images)
     rate = share * PARTS[point.device].memory_bytes_per_cycle
     model = frame(works_of(image, {}), machine_of(point.config), Memory(rate, LATENCY))
-    codes = naive.input_codes(program, random_images(program, 1))[0]
+    codes = naive.input_codes(program, given)
     result = (engine or RtlEngine(point.config)).run(
         list(image.words),
         [part.tobytes() for part in image.weights],
         image.scratch_bytes,
-        image.encode_input(codes).tobytes(),
+        image.encode_input(*codes).tobytes(),
         image.output_bytes,
         Timing(LATENCY, rate),
     )
-    output = image.decode_output(np.frombuffer(result.require().output, np.uint8)) * program.logits_scale
-    expected = IntegerBackend(program).run(random_images(program, 1)).logits
+    region = np.frombuffer(result.require().output, np.uint8)
+    output = np.stack([image.decode_output(region, i) for i in range(images)]) * program.logits_scale
+    expected = IntegerBackend(program).run(given).logits
     if not np.array_equal(output.ravel(), expected.ravel()):
         raise SystemExit("the RTL's logits must be what the integer executor says")
     worst = max(abs(found / real - 1) for real, found in layer_cycles(image, result.completed, model).values())
@@ -294,27 +308,28 @@ def in_order(known: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def rate(row: dict[str, Any], cycles: str) -> str:
     """Frames per second."""
-    return f"{row['clock_mhz'] * 1e6 / row[cycles]:.1f}"
+    return f"{row['clock_mhz'] * 1e6 * (row['batch'] if cycles != 'cycles_batch' else 1) / row[cycles]:.1f}"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown."""
     lines = [
-        "| network | input | point | GMAC | weights, MB | cycles: model | RTL | worst layer | frames/s | at batch 4 | lanes busy | with half the memory rate | images equal on HLS |",
+        "| network | input | point | GMAC | weights, MB | cycles: model | RTL | worst layer | frames/s | at batch 4 | lanes busy (with linear layers) | with half the memory rate | images equal on HLS |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for r in rows:
         rtl = f"{r['cycles_rtl']:,} | {r['worst_layer']} %" if "cycles_rtl" in r else "– | –"
         shallow = f" ({rate(r, 'cycles_shallow_ring')})" if "cycles_shallow_ring" in r else ""
         cells = [
-            *(str(r[key]) for key in ("network", "size", "point")),
+            *(str(r[key]) for key in ("network", "size")),
+            r["point"] + (f", {r['batch']} images" if r["batch"] > 1 else ""),
             f"{r['macs'] / 1e9:.2f}",
             f"{r['weight_bytes'] / 1e6:.2f}",
             f"{r['cycles']:,}",
             rtl,
             rate(r, "cycles") + shallow,
             rate(r, "cycles_batch") if "cycles_batch" in r else "–",
-            f"{100 * r['lanes_busy']:.1f} %",
+            f"{100 * r['lanes_busy']:.1f} % ({100 * r['lanes_busy_with_linear']:.1f} %)",
             f"{rate(r, 'cycles_narrow')}, {100 * r['lanes_busy_narrow']:.1f} %",
             str(r.get("images_equal", "–")),
         ]
