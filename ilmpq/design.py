@@ -111,6 +111,7 @@ class EngineConfig:
         """Check every rule; `UsageError` says which is broken."""
         g = self.geometry.verify()
         rules = (
+            (self.image_pixels in (1, 2), f"image pixels must be 1 or 2, not {self.image_pixels}"),
             (g.tp >= 4 and g.tp % 2 == 0, f"tp must be even and at least 4, not {g.tp}"),
             (g.tk % 4 == 0 and g.tk <= 32, f"tk must be a multiple of 4 and at most 32, not {g.tk}"),
             (g.rows % 2 == 0 and g.rows <= 64, f"rows must be even and at most 64, not {g.rows}"),
@@ -128,12 +129,11 @@ class EngineConfig:
                 f"image kernels must be 1 to 8 high and have 1 to 4 channels, not {self.image_kernels}",
             ),
             (
-                8 <= self.line_width <= 16_384 and self.line_width % self.image_pixels == 0,
+                8 <= self.line_width <= 16_384 and self.line_width % max(self.image_pixels, 1) == 0,
                 f"line width must be 8 to 16,384 and a multiple of the image pixels, not {self.line_width}",
             ),
             (1 <= self.image_bytes <= 255, f"image bytes must be 1 to 255, not {self.image_bytes}"),
             (1 <= self.patch_writers <= g.tp, f"patch writers must be 1 to tp, not {self.patch_writers}"),
-            (self.image_pixels in (1, 2), f"image pixels must be 1 or 2, not {self.image_pixels}"),
         )
         for holds, message in rules:
             if not holds:

@@ -20,6 +20,7 @@ from .design import EngineConfig
 from .device import Part
 from .errors import DoesNotFit, IlmpqError, MemoryTooSmall, ModelError
 from .perf import Cycles, Frame, frame
+from .planning import MEMORY_MEND
 from .ratio import Ratio
 from .resources import Resources, resources
 from .schemes import scheme_named
@@ -75,7 +76,9 @@ class Tally:
     designs: int = 0
     bounded: int = 0
     computed: int = 0
-    refusals: dict[str, int] = field(default_factory=dict)
+    refusals: dict[int, str] = field(
+        default_factory=dict
+    )  # the last one, for each size of the activation memory in bytes
 
 
 def fastest(
@@ -118,9 +121,20 @@ def fastest(
                 best, least = found, exp((found.order[0] + 1) * ALIKE)
                 better(found)
     if best is None:
-        what = max(tally.refusals, key=tally.refusals.__getitem__, default="there is none")
-        raise DoesNotFit(f"{' and '.join(goal.networks)} must run on some design of {goal.part.name}, but: {what}")
+        raise DoesNotFit(_why_none(goal, tally))
     return best
+
+
+def _why_none(goal: Goal, tally: Tally) -> str:
+    """What the design with the largest activation memory lacks."""
+    told = (
+        f"{' and '.join(goal.networks)} must run on some design of {goal.part.name}, but none of {tally.designs:,} does"
+    )
+    if not tally.refusals:
+        return told
+    size = max(tally.refusals)
+    why = tally.refusals[size].removesuffix(f": {MEMORY_MEND}")
+    return f"{told}. With the largest activation memory, {size:,} bytes: {why}. Give a smaller --input-shape or another --device"
 
 
 def _longest(designs: Space) -> tuple[Places, Places]:
@@ -222,7 +236,7 @@ class _Plans:
         """A network cannot run on a design."""
         if isinstance(refusal, MemoryTooSmall):
             self._too_small[config.geometry.tk, config.geometry.tp] = config.am_depth
-        self._tally.refusals[str(refusal)] = self._tally.refusals.get(str(refusal), 0) + 1
+        self._tally.refusals[config.am_depth * config.word_bytes] = str(refusal)
 
     def bound(self, config: EngineConfig, designs: Designs) -> Cycles:
         """Cycles of an image that designs with the plans of this one do not stay under; 0 where it has none."""

@@ -1,7 +1,7 @@
 """The designs that a chip can hold: rows of every kind of array, lanes, positions, sizes of memories, as columns of numbers.
 
-Every number of lanes that was synthesised, every even number of positions and of rows is there. Other sizes follow from
-these by rule: writers of windows and pixels a cycle from the MACs of a cycle, the activation memory from the block RAMs
+Every number of lanes that was synthesised, every even number of positions and of rows is there; where kinds are so many
+that designs are more than can be tried, one of those with the same rows of each scheme. Other sizes follow by rule: writers of windows and pixels a cycle from the MACs of a cycle, the activation memory from the block RAMs
 that the weight ring leaves.
 
     >>> from .device import PARTS
@@ -39,6 +39,9 @@ RINGS = (512, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192)  # steps
 TABLES = (512, 512, 512, 1024, 1024, 1024, 1024, 1024, 2048)  # slots, so that a ring's row tiles have theirs
 DEPTHS = (512, 1024, 2048, 4096, 5120, 6144, 8192, 12_288, 16_384, 24_576, 32_768)  # words of the activation memory
 DEFAULT_SCHEMES = "pot4@lut,fix4@dsp,fix8@dsp"  # the mission's three, each where its lanes are cheapest
+MOST_ALIKE = (
+    10_000  # designs with some lanes and positions; of more, those with the same rows of each scheme count once
+)
 LEAST_FIX8 = 5  # percent of the rows where a mix has Fixed8: the share that the published mixes have
 
 
@@ -195,17 +198,16 @@ def space(part: Part, rules: Rules, tks: Sequence[int] = TKS, tps: Sequence[int]
     return replace(parts[0], rows=rows, cost=cost, **joined)
 
 
-def _with_shape(part: Part, rules: Rules, tk: int, tp: int) -> Space | None:
-    """The designs with so many lanes and positions."""
+def _with_shape(part: Part, rules: Rules, tk: int, tp: int, every: bool = False) -> Space | None:
+    """The designs with so many lanes and positions; `every`: also those that others equal, however many there are."""
     most = usable(part)
     try:
         each = {kind: _row_cost(kind, tk, tp, rules) for kind in rules.kinds}
     except UsageError:  # not synthesised with so many lanes
         return None
-    counts = [np.arange(0, _most_rows(cost, most) + 1, 2) for cost in each.values()]
-    rows = {kind: n.ravel() for kind, n in zip(each, np.meshgrid(*counts, indexing="ij"), strict=True)}
+    rows = _combinations(each, most)
     total = np.asarray(sum(rows.values()))
-    good = (total > 0) & (total <= MOST_ROWS)
+    good = total > 0
     for kinds in _needed(rules):
         good &= np.asarray(sum(rows[kind] for kind in kinds)) > 0
     if rules.uniform is None and len(rules.schemes) > 1:
@@ -225,8 +227,29 @@ def _with_shape(part: Part, rules: Rules, tk: int, tp: int) -> Space | None:
         am_depth=np.zeros((len(total), len(RINGS)), np.int64),
         cost=Resources(0, 0, 0, 0),
     )
-    found = _placed(found, each, most)
-    return found if len(found) else None
+    found = _that_fit(found, each, most)
+    if len(found) > MOST_ALIKE and not every:
+        found = _one_of_alike(found)
+    return _with_memories(found, most) if len(found) else None
+
+
+def _combinations(each: Mapping[Kind, Resources], most: Resources) -> dict[Kind, Column]:
+    """All even numbers of rows of every kind, 64 in all at most, whose arrays alone do not take more than there is."""
+    found, total = np.zeros((0, 1), np.int64), np.zeros(1, np.int64)
+    taken = {name: np.zeros(1) for name in ("lut", "ff", "dsp")}
+    for cost in each.values():
+        parts = []
+        for count in range(0, MOST_ROWS + 1, 2):
+            fits = total + count <= MOST_ROWS
+            for name, values in taken.items():
+                fits &= values + count * getattr(cost, name) <= getattr(most, name)
+            parts.append((np.flatnonzero(fits), count))
+        chosen = np.concatenate([places for places, _ in parts])
+        counts = np.repeat([count for _, count in parts], [len(places) for places, _ in parts])
+        found = np.vstack([found[:, chosen], counts])
+        total = total[chosen] + counts
+        taken = {name: values[chosen] + counts * getattr(cost, name) for name, values in taken.items()}
+    return dict(zip(each, found, strict=True))
 
 
 def _needed(rules: Rules) -> list[list[Kind]]:
@@ -242,13 +265,9 @@ def _row_cost(kind: Kind, tk: int, tp: int, rules: Rules) -> Resources:
     return Resources(two.lut / 2, two.ff / 2, two.dsp / 2, 0)
 
 
-def _most_rows(cost: Resources, most: Resources) -> int:
-    return int(min([MOST_ROWS, *(getattr(most, n) / getattr(cost, n) for n in ("lut", "dsp") if getattr(cost, n))]))
-
-
-def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Space:
-    """Those that fit, with what they cost and the activation memory that each ring leaves room for."""
-    sizes = Sizes(
+def _sizes(found: Space) -> Sizes:
+    """Of designs with the shortest ring and the smallest activation memory."""
+    return Sizes(
         tp=found.tp,
         tk=found.tk,
         rows=found.all_rows,
@@ -260,17 +279,36 @@ def _placed(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Sp
         weight_ports=found.weight_ports,
         image_pixels=found.image_pixels,
     )
+
+
+def _that_fit(found: Space, each: Mapping[Kind, Resources], most: Resources) -> Space:
+    """Those that fit with the smallest memories, and what they cost."""
     own = {name: sum(n * getattr(each[kind], name) for kind, n in found.rows.items()) for name in ("lut", "ff", "dsp")}
-    cost = around(sizes) + Resources(own["lut"], own["ff"], own["dsp"], 0)
+    cost = around(_sizes(found)) + Resources(own["lut"], own["ff"], own["dsp"], 0)
     fits = (cost.lut <= most.lut) & (cost.ff <= most.ff) & (cost.dsp <= most.dsp) & (cost.bram36 <= most.bram36)
-    depths = np.zeros_like(found.am_depth)
+    return replace(found, cost=cost).take(np.flatnonzero(fits))
+
+
+def _one_of_alike(found: Space) -> Space:
+    """Of designs with the same rows of each scheme, with DSPs or without, the one with the fewest LUTs."""
+    with_dsps = sum(n for kind, n in found.rows.items() if kind.resource is Resource.DSP)
+    key = np.asarray(np.not_equal(with_dsps, 0), np.int64)
+    for count in found.schemes().values():
+        key = (MOST_ROWS + 1) * key + count
+    order = np.lexsort((found.cost.lut, key))
+    return found.take(np.sort(order[np.flatnonzero(np.diff(key[order], prepend=-1))]))
+
+
+def _with_memories(found: Space, most: Resources) -> Space:
+    """The activation memory that each ring leaves room for."""
+    sizes, depths = _sizes(found), np.zeros_like(found.am_depth)
     for place, (ring, table) in enumerate(zip(RINGS, TABLES, strict=True)):
         for depth in DEPTHS:
             memories = replace(sizes, ring_depth=ring, table_depth=table, am_depth=np.full_like(found.tk, depth))
             needs = block_rams(memories)
             depths[needs <= most.bram36, place] = depth
     depths[:, :-1][depths[:, :-1] == depths[:, 1:]] = 0
-    return replace(found, cost=cost, am_depth=depths).take(np.flatnonzero(fits))
+    return replace(found, am_depth=depths)
 
 
 def nearest(config: EngineConfig, part: Part) -> EngineConfig | None:
@@ -281,7 +319,7 @@ def nearest(config: EngineConfig, part: Part) -> EngineConfig | None:
         kind = Kind(array.scheme, array.resource, array.products)
         wanted[kind] = wanted.get(kind, 0) + array.rows
     rules = Rules(tuple(wanted), g.act_bits, least_fix8=0)
-    found = _with_shape(part, rules, g.tk, g.tp)
+    found = _with_shape(part, rules, g.tk, g.tp, every=True)
     if found is None:
         return None
     apart = np.asarray(sum(abs(found.rows[kind] - n) for kind, n in wanted.items()))

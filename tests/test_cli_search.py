@@ -133,7 +133,7 @@ def test_no_network_that_no_design_runs_is_passed_over(tmp_path, monkeypatch, ca
     words = ["search", "squeezenet1_1", "--input-shape", "3,512,512", "--device", "xc7z020", "--out", tmp_path / "g"]
     code, printed, told = run(monkeypatch, capsys, *words)
     assert (code, printed) == (5, "")
-    assert re.search("squeezenet1_1 must run on some design of xc7z020, but: .* words of the activation memory", told)
+    assert re.search("squeezenet1_1 must run on some design of xc7z020, but none .* words of the activation memory", told)
     assert len(told) < 400
     assert not (tmp_path / "g").exists()
 

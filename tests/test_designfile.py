@@ -113,6 +113,7 @@ HOSTILE = {
     "image_kernels long": with_geometry(image_kernels=[[7, 3]] * 1000),
     "image_kernels of three": with_geometry(image_kernels=[[7, 3, 3]]),
     "patch_writers": with_geometry(patch_writers=9),
+    "no image pixels": with_geometry(image_pixels=0),
     "a number of 5,000 digits": '{"config": ' + "9" * 5_000 + "}",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from ilmpq.design import EngineConfig
 from ilmpq.device import PARTS
 from ilmpq.errors import UsageError
-from ilmpq.geometry import Geometry
+from ilmpq.geometry import Geometry, Resource
 from ilmpq.resources import Resources, resources, usable
 from ilmpq.space import DEFAULT_SCHEMES, DEPTHS, LEAST_FIX8, MOST_ROWS, RINGS, Kind, Rules, nearest, space
 
@@ -169,3 +170,22 @@ def test_where_nothing_fits_there_is_no_nearest():
     assert nearest(EngineConfig(wide, table_depth=512), SMALL) is None
     not_synthesised = Geometry.parse("pot4@lut:2", 12, 4, acc_bits=24)
     assert nearest(EngineConfig(not_synthesised, table_depth=512), SMALL) is None
+
+
+def test_of_too_many_designs_those_with_the_same_rows_of_each_scheme_count_once(monkeypatch):
+    """With DSPs or without, the one with the fewest LUTs; nothing that fits is lost."""
+    rules = Rules.parse("fix4, fix8", 4)
+    every = space(SMALL, rules, (16,), (4,))
+    monkeypatch.setattr("ilmpq.space.MOST_ALIKE", 100)
+    some = space(SMALL, rules, (16,), (4,))
+
+    def cheapest(found):
+        least = {}
+        with_dsps = [any(n[i] for k, n in found.rows.items() if k.resource is Resource.DSP) for i in range(len(found))]
+        for i, dsps in enumerate(with_dsps):
+            key = *(int(n[i]) for n in found.schemes().values()), dsps
+            least[key] = min(least.get(key, (inf,)), (float(found.cost.lut[i]), tuple(found.am_depth[i])))
+        return least
+
+    assert len(some) == len(cheapest(every)) < len(every)
+    assert cheapest(some) == cheapest(every)
