@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import __version__, zoo
+from .data import Dataset
 from .designfile import NAME as GEOMETRY
 from .designfile import save_design
 from .errors import AccuracyMissed, UsageError
 from .files import PathKind, path_kind, write_json
-from .job import Job, open_job
+from .job import Job, _digest, open_job, validation_batch
 from .options import AUTO, Options
 from .pipeline import quantize
 from .points import Point, Question, candidates
@@ -116,7 +119,8 @@ def explore(
         summary = quantize(source, path, own, RunFolder(path).resumable, told).summary()
         return summary["accuracy_float"], summary["accuracy_quantized"]
 
-    with RunFolder.begin(folder, _identity(job, question), resume, job.files()):
+    identity = _identity(job, question, _contents(job.validation, validation_batch(job.graph), reporter))
+    with RunFolder.begin(folder, identity, resume, job.files()):
         if not resume:
             for name in (POINTS, DESIGNS):
                 shutil.rmtree(folder / name, ignore_errors=True)
@@ -141,9 +145,23 @@ def _check_folder(folder: Path, inputs: Iterable[Path]) -> None:
             raise UsageError(f"{folder} holds {read.name}, which this search reads: choose another --out")
 
 
-def _identity(job: Job, question: Question) -> dict[str, Any]:
+def _contents(data: Dataset, batch: int, reporter: Reporter) -> str:
+    """A digest of labelled images, which may be too many to hold at a time."""
+    found = []
+    reporter.stage("read images", len(data))
+    for images, labels in data.batches(batch):
+        found.append(_digest(images) if labels is None else _digest(images, labels))
+        reporter.advance(len(images))
+    return _digest(np.array(found))
+
+
+def _identity(job: Job, question: Question, labelled: str) -> dict[str, Any]:
     """What a search that goes on must have in common with its beginning."""
-    data = {"val": full_path(job.options.val), "val_images": len(job.validation or ())}
+    data = {
+        "val": full_path(job.options.val),
+        "val_images": len(job.validation or ()),
+        "content of the labelled images": labelled,
+    }
     asked = {"schemes": list(question.schemes), "act_bits": list(question.act_bits), "device": question.part.name}
     return {**job.identity(), **data, **asked}
 

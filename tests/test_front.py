@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_cli import run_main
 
@@ -183,6 +184,25 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
         explore("digits", tmp_path / "out", QUICK, replace(FEW, act_bits=(5,)), resume=True)
     with pytest.raises(UsageError, match="is a RUN folder"):
         explore("digits", tmp_path / "out" / "points" / found.points[0].name, QUICK, FEW)
+
+
+@pytest.mark.parametrize("max_drop", [None, 1.0])
+def test_a_search_goes_on_only_with_the_same_images_and_labels(max_drop, tmp_path, monkeypatch):
+    """In a file of the same name, and as many of them."""
+    monkeypatch.setattr(front, "candidates", lambda *_: [])
+    rng, path = np.random.default_rng(0), tmp_path / "val.npz"
+    x, y = rng.integers(0, 17, (300, 1, 8, 8), np.uint8), rng.integers(0, 10, 300)
+
+    def search(x, y, resume=True):
+        np.savez(path, x=x, y=y)
+        options = replace(QUICK, val=str(path), val_images=None, max_drop=max_drop)
+        explore("digits", tmp_path / "out", options, replace(FEW, whole=max_drop is None), resume)
+
+    search(x, y, resume=False)
+    search(x, y)
+    for pixels, labels in ((x, np.roll(y, 1)), (x[::-1], y), (np.minimum(x, 15), y)):
+        with pytest.raises(UsageError, match="begun with another content of the labelled images"):
+            search(pixels, labels)
 
 
 def test_an_accuracy_of_other_images_is_measured_again(tmp_path, design):
