@@ -178,6 +178,14 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
     assert len(calls) == 1
     assert (tmp_path / "out" / "front.json").read_text() == whole
 
+    told = Told()
+    last.write_text("")
+    (last.parent / "config.json").write_text("{")
+    explore("digits", tmp_path / "out", QUICK, replace(FEW, whole=True), resume=True, reporter=told)
+    assert len(calls) == 2
+    assert (tmp_path / "out" / "front.json").read_text() == whole
+    assert f"{found.points[-1].name} is measured again: its summary.json" in told.notes[0]
+
     with pytest.raises(UsageError, match="begun with another val_images"):
         explore("digits", tmp_path / "out", replace(QUICK, val_images=51), FEW, resume=True)
     with pytest.raises(UsageError, match="begun with another act_bits"):
@@ -206,13 +214,32 @@ def test_a_search_goes_on_only_with_the_same_images_and_labels(max_drop, tmp_pat
 
 
 def test_an_accuracy_of_other_images_is_measured_again(tmp_path, design):
-    point = Point("p", design)
-    assert front.read_back(tmp_path, point, 50) is point
+    point, told = Point("p", design), Told()
+    assert front.read_back(tmp_path, point, 50, told) is point
     (tmp_path / "summary.json").write_text(
         '{"accuracy_float": 90.0, "accuracy_quantized": 89.0, "images_evaluated": 50}'
     )
-    assert front.read_back(tmp_path, point, 50).drop == 1.0
-    assert front.read_back(tmp_path, point, 51) is point
+    assert front.read_back(tmp_path, point, 50, told).drop == 1.0
+    assert told.notes == []
+    assert front.read_back(tmp_path, point, 51, told) is point
+    assert told.notes == ["p is measured again: its summary.json tells no accuracy on 51 images"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"images_evaluated": 50}'),
+        *(
+            f'{{"accuracy_float": 90.0, "accuracy_quantized": {value}, "images_evaluated": 50}}'
+            for value in ("NaN", "-Infinity", "1e30", "-0.5", "100.5", "null", '"89.0"', "[]")
+        ),
+    ],
+)
+def test_a_damaged_summary_is_no_accuracy(text, tmp_path, design):
+    point, told = Point("p", design), Told()
+    (tmp_path / "summary.json").write_text(text)
+    assert front.read_back(tmp_path, point, 50, told) is point
+    assert told.notes == ["p is measured again: its summary.json tells no accuracy on 50 images"]
 
 
 def test_the_folder_must_not_hold_what_is_read(tmp_path):
