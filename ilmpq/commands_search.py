@@ -263,7 +263,7 @@ def compare(
     from .device import PARTS, part_named
 
     parts = [part_named(name) for name in dict.fromkeys(device or PARTS)]
-    bits = [_bits(part) for part in act_bits.split(",")]
+    bits = list(dict.fromkeys(_bits(part) for part in act_bits.split(",")))
     if not 1 <= batch <= MOST_BATCH:
         raise UsageError(f"--batch must be from 1 to {MOST_BATCH}, not {batch}")
     run = of_run(Path(model))
