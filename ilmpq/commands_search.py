@@ -152,12 +152,12 @@ def _measures(models: list[str], flags: list[str]) -> bool:
     """Whether accuracy is to be measured; flags that would be ignored are refused."""
     if not flags:
         return False
-    if "--val" not in flags and models != ["digits"]:
-        raise UsageError(f"{flags[0]} needs labelled images: give them with --val")
     if not {"--max-drop", "--front"} & set(flags):
         raise UsageError(f"{flags[0]} needs --max-drop or --front, which say what is to be measured")
     if len(models) > 1:
         raise UsageError(f"accuracy is measured for one network, not for {len(models)}: give one model")
+    if "--val" not in flags and models != ["digits"]:
+        raise UsageError(f"{flags[0]} needs labelled images: give them with --val")
     return True
 
 
