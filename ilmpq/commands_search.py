@@ -152,12 +152,12 @@ def _measures(models: list[str], flags: list[str]) -> bool:
     """Whether accuracy is to be measured; flags that would be ignored are refused."""
     if not flags:
         return False
-    if "--val" not in flags and models != ["digits"]:
-        raise UsageError(f"{flags[0]} needs labelled images: give them with --val")
     if not {"--max-drop", "--front"} & set(flags):
         raise UsageError(f"{flags[0]} needs --max-drop or --front, which say what is to be measured")
     if len(models) > 1:
         raise UsageError(f"accuracy is measured for one network, not for {len(models)}: give one model")
+    if "--val" not in flags and models != ["digits"]:
+        raise UsageError(f"{flags[0]} needs labelled images: give them with --val")
     return True
 
 
@@ -263,7 +263,7 @@ def compare(
     from .device import PARTS, part_named
 
     parts = [part_named(name) for name in dict.fromkeys(device or PARTS)]
-    bits = [_bits(part) for part in act_bits.split(",")]
+    bits = list(dict.fromkeys(_bits(part) for part in act_bits.split(",")))
     if not 1 <= batch <= MOST_BATCH:
         raise UsageError(f"--batch must be from 1 to {MOST_BATCH}, not {batch}")
     run = of_run(Path(model))

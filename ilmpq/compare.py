@@ -97,6 +97,7 @@ class Row:
             "tp": config.geometry.tp,
             "act_bits": config.geometry.act_bits,
             "ratio": str(rules.ratio(config.geometry)),
+            "ends": rules.ends,
             "clock_mhz": self.part.assumed_clock_mhz,
             "lut": round(cost.lut),
             "ff": round(cost.ff),
@@ -211,8 +212,8 @@ class RunAccuracy:
     accuracy: float | None
 
     def with_accuracy(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The row, with the run's accuracy if it has the run's ratio and bits."""
-        same = (row["ratio"], row["act_bits"]) == (self.ratio, self.act_bits)
+        """The row, with the run's accuracy if it has the run's ratio, in every layer, and bits."""
+        same = (row["ratio"], row["ends"], row["act_bits"]) == (self.ratio, None, self.act_bits)
         return row | {"accuracy": self.accuracy} if same else row
 
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import __version__, zoo
+from .data import Dataset
 from .designfile import NAME as GEOMETRY
 from .designfile import save_design
-from .errors import AccuracyMissed, UsageError
+from .errors import AccuracyMissed, IlmpqError, UsageError
 from .files import PathKind, path_kind, write_json
-from .job import Job, open_job
+from .job import Job, _digest, open_job, validation_batch
 from .options import AUTO, Options
 from .pipeline import quantize
 from .points import Point, Question, candidates
@@ -113,17 +116,21 @@ def explore(
         save_design(geometry, point.design)
         bits = str(point.design["act_bits"])
         own = replace(options, ratio=AUTO, geometry=str(geometry), act_bits=bits, max_drop=None)
-        summary = quantize(source, path, own, RunFolder(path).resumable, told).summary()
+        begun = RunFolder(path).resumable
+        if not begun:  # what else lies there is damaged, or was measured on other images
+            shutil.rmtree(path, ignore_errors=True)
+        summary = quantize(source, path, own, begun, told).summary()
         return summary["accuracy_float"], summary["accuracy_quantized"]
 
-    with RunFolder.begin(folder, _identity(job, question), resume, job.files()):
+    identity = _identity(job, question, _contents(job.validation, validation_batch(job.graph), reporter))
+    with RunFolder.begin(folder, identity, resume, job.files()):
         if not resume:
             for name in (POINTS, DESIGNS):
                 shutil.rmtree(folder / name, ignore_errors=True)
             (folder / PICTURE).unlink(missing_ok=True)
         network = Path(job.source).stem
         found = candidates({network: shapes_of(job.graph)}, question, reporter)
-        points = tuple(read_back(folder / POINTS / p.name, p, images) for p in found)
+        points = tuple(read_back(folder / POINTS / p.name, p, images, reporter) for p in found)
         front = Front(question, network, images, points, options.max_drop)
         stages = 2 + (job.images is None) + (options.settings.tune_macs > 0)
         deadline = None if question.seconds is None else started + question.seconds
@@ -141,22 +148,44 @@ def _check_folder(folder: Path, inputs: Iterable[Path]) -> None:
             raise UsageError(f"{folder} holds {read.name}, which this search reads: choose another --out")
 
 
-def _identity(job: Job, question: Question) -> dict[str, Any]:
+def _contents(data: Dataset, batch: int, reporter: Reporter) -> str:
+    """A digest of labelled images, which may be too many to hold at a time."""
+    found = []
+    reporter.stage("read images", len(data))
+    for images, labels in data.batches(batch):
+        found.append(_digest(images) if labels is None else _digest(images, labels))
+        reporter.advance(len(images))
+    return _digest(np.array(found))
+
+
+def _identity(job: Job, question: Question, labelled: str) -> dict[str, Any]:
     """What a search that goes on must have in common with its beginning."""
-    data = {"val": full_path(job.options.val), "val_images": len(job.validation or ())}
+    data = {
+        "val": full_path(job.options.val),
+        "val_images": len(job.validation or ()),
+        "content of the labelled images": labelled,
+    }
     asked = {"schemes": list(question.schemes), "act_bits": list(question.act_bits), "device": question.part.name}
     return {**job.identity(), **data, **asked}
 
 
-def read_back(path: Path, point: Point, images: int) -> Point:
+def read_back(path: Path, point: Point, images: int, reporter: Reporter) -> Point:
     """The point with what its RUN folder tells, if it was measured there on so many images."""
     if not (path / SUMMARY).exists():
         return point
-    told = RunFolder.open(path).summary()
+    try:
+        told = RunFolder.open(path).summary()
+    except IlmpqError:
+        told = {}
     before, after = told.get("accuracy_float"), told.get("accuracy_quantized")
-    if told.get("images_evaluated") != images or not isinstance(before, float) or not isinstance(after, float):
-        return point
-    return replace(point, accuracy_float=before, accuracy=after)
+    if told.get("images_evaluated") == images and _is_percentage(before) and _is_percentage(after):
+        return replace(point, accuracy_float=before, accuracy=after)
+    reporter.note(f"{point.name} is measured again: its {SUMMARY} tells no accuracy on {images} images")
+    return point
+
+
+def _is_percentage(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value <= 100
 
 
 def measure_all(

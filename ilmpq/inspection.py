@@ -22,12 +22,21 @@ def network_of(source: str, options: Options) -> tuple[Graph, str]:
     """The graph of a file, of `digits`, or of an architecture's name (which has no weights), and its architecture."""
     if source == demo.NAME:
         return demo.digits_graph(), demo.NAME
-    if path_kind(Path(source)) is PathKind.ABSENT and zoo.is_name(source):
+    if path_kind(Path(source)) is PathKind.ABSENT and Path(source).name == source and not Path(source).suffix:
+        _check_name(source)
         if options.arch is not None:
             raise UsageError(f"--arch must be given with weights; {source} is an architecture itself")
         return canonical(zoo.build(source, options.input_shape)), source
     loaded = load(source, arch=options.arch, input_shape=options.input_shape)
     return loaded.graph, loaded.architecture
+
+
+def _check_name(source: str) -> None:
+    """That what is no file is an architecture."""
+    try:
+        zoo.named(source)
+    except UsageError as error:
+        raise UsageError(f"{source} does not exist: check the path; if it is a name, the {error}") from None
 
 
 def inspect(source: str, options: Options) -> dict[str, Any]:

@@ -39,6 +39,7 @@ KEYS = [
     "design",
     "act_bits",
     "ratio",
+    "ends",
     "clock_mhz",
     "lut",
     "ff",
@@ -113,6 +114,7 @@ def test_restrictions_hold():
         kinds = {(a["scheme"], a["resource"], a.get("products", 0)) for a in row["config"]["arrays"]}
         if "dsp" in name:
             assert {resource for _, resource, _ in kinds} == {"dsp"}
+        assert row["ends"] == ("fix8" if name.endswith("ends8") else None)
         if name.endswith("ends8"):
             assert {scheme for scheme, _, _ in kinds} == {"fix4", "fix8"}
         if name.startswith("mixed"):
@@ -167,6 +169,7 @@ def test_files_are_written(tmp_path):
     assert [r["design"] for r in read] == [r["design"] for r in found]
     for line, row in zip(read, found, strict=True):
         assert (float(line["latency_ms"]), line["arrays"]) == (row["latency_ms"], row["arrays"])
+        assert line["ends"] == (row["ends"] or "")
         assert {b: float(line[f"speedup_over_{b}"]) for b in BASELINES} == row["speedup"]
     draw_comparison(tmp_path / "rows.png", found)
     assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG\r\n")
@@ -198,10 +201,21 @@ def test_designs_that_cannot_run_a_network_are_left_out_and_told(monkeypatch):
 
 def test_a_run_gives_its_accuracy_to_its_own_ratio_and_bits():
     run = RunAccuracy("net", shapes(), "pot4:60,fix4:35,fix8:5", 4, 91.5)
-    row = {"ratio": "pot4:60,fix4:35,fix8:5", "act_bits": 4, "accuracy": None}
+    row = {"ratio": "pot4:60,fix4:35,fix8:5", "ends": None, "act_bits": 4, "accuracy": None}
     assert run.with_accuracy(row)["accuracy"] == 91.5
     assert run.with_accuracy(row | {"act_bits": 5})["accuracy"] is None
     assert run.with_accuracy(row | {"ratio": "fix4:100"})["accuracy"] is None
+
+
+def test_a_run_of_fixed4_has_no_accuracy_for_designs_with_fixed8_at_the_ends():
+    run = RunAccuracy("net", shapes(), "fix4:100", 4, 91.5)
+    found = [run.with_accuracy(row.to_dict()) for row in rows()]
+    assert {row["design"] for row in found if row["accuracy"] is not None} == {
+        "fixed4_dsp1",
+        "fixed4_dsp2",
+        "fixed4_dsp4",
+        "fixed4_fair",
+    }
 
 
 def test_errors_of_the_model_are_told_with_the_number_of_engines():

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from test_cli import run_main
 
@@ -177,6 +178,14 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
     assert len(calls) == 1
     assert (tmp_path / "out" / "front.json").read_text() == whole
 
+    told = Told()
+    last.write_text("")
+    (last.parent / "config.json").write_text("{")
+    explore("digits", tmp_path / "out", QUICK, replace(FEW, whole=True), resume=True, reporter=told)
+    assert len(calls) == 2
+    assert (tmp_path / "out" / "front.json").read_text() == whole
+    assert f"{found.points[-1].name} is measured again: its summary.json" in told.notes[0]
+
     with pytest.raises(UsageError, match="begun with another val_images"):
         explore("digits", tmp_path / "out", replace(QUICK, val_images=51), FEW, resume=True)
     with pytest.raises(UsageError, match="begun with another act_bits"):
@@ -185,14 +194,52 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
         explore("digits", tmp_path / "out" / "points" / found.points[0].name, QUICK, FEW)
 
 
+@pytest.mark.parametrize("max_drop", [None, 1.0])
+def test_a_search_goes_on_only_with_the_same_images_and_labels(max_drop, tmp_path, monkeypatch):
+    """In a file of the same name, and as many of them."""
+    monkeypatch.setattr(front, "candidates", lambda *_: [])
+    rng, path = np.random.default_rng(0), tmp_path / "val.npz"
+    x, y = rng.integers(0, 17, (300, 1, 8, 8), np.uint8), rng.integers(0, 10, 300)
+
+    def search(x, y, resume=True):
+        np.savez(path, x=x, y=y)
+        options = replace(QUICK, val=str(path), val_images=None, max_drop=max_drop)
+        explore("digits", tmp_path / "out", options, replace(FEW, whole=max_drop is None), resume)
+
+    search(x, y, resume=False)
+    search(x, y)
+    for pixels, labels in ((x, np.roll(y, 1)), (x[::-1], y), (np.minimum(x, 15), y)):
+        with pytest.raises(UsageError, match="begun with another content of the labelled images"):
+            search(pixels, labels)
+
+
 def test_an_accuracy_of_other_images_is_measured_again(tmp_path, design):
-    point = Point("p", design)
-    assert front.read_back(tmp_path, point, 50) is point
+    point, told = Point("p", design), Told()
+    assert front.read_back(tmp_path, point, 50, told) is point
     (tmp_path / "summary.json").write_text(
         '{"accuracy_float": 90.0, "accuracy_quantized": 89.0, "images_evaluated": 50}'
     )
-    assert front.read_back(tmp_path, point, 50).drop == 1.0
-    assert front.read_back(tmp_path, point, 51) is point
+    assert front.read_back(tmp_path, point, 50, told).drop == 1.0
+    assert told.notes == []
+    assert front.read_back(tmp_path, point, 51, told) is point
+    assert told.notes == ["p is measured again: its summary.json tells no accuracy on 51 images"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", '{"images_evaluated": 50}'),
+        *(
+            f'{{"accuracy_float": 90.0, "accuracy_quantized": {value}, "images_evaluated": 50}}'
+            for value in ("NaN", "-Infinity", "1e30", "-0.5", "100.5", "null", '"89.0"', "[]")
+        ),
+    ],
+)
+def test_a_damaged_summary_is_no_accuracy(text, tmp_path, design):
+    point, told = Point("p", design), Told()
+    (tmp_path / "summary.json").write_text(text)
+    assert front.read_back(tmp_path, point, 50, told) is point
+    assert told.notes == ["p is measured again: its summary.json tells no accuracy on 50 images"]
 
 
 def test_the_folder_must_not_hold_what_is_read(tmp_path):
@@ -206,11 +253,12 @@ def test_the_folder_must_not_hold_what_is_read(tmp_path):
     [
         (["resnet18", "--max-drop", "1"], "--max-drop needs labelled images: give them with --val"),
         (["resnet18", "--front"], "--front needs labelled images"),
-        (["resnet18", "--effort", "fast"], "--effort needs labelled images"),
-        (["resnet18", "--time-budget", "10m"], "--time-budget needs labelled images"),
-        (["resnet18", "--resume"], "--resume needs labelled images"),
+        (["resnet18", "--effort", "fast"], "--effort needs --max-drop or --front"),
+        (["resnet18", "--time-budget", "10m"], "--time-budget needs --max-drop or --front"),
+        (["resnet18", "--resume"], "--resume needs --max-drop or --front"),
         (["resnet18", "--front", "--val", "digits"], "resnet18 is an architecture and has no weights"),
         (["digits", "resnet18", "--front", "--val", "digits"], "for one network, not for 2"),
+        (["digits", "resnet18", "--front"], "for one network, not for 2"),
         (["digits", "--val", "digits"], "--val needs --max-drop or --front"),
         (["digits", "--front", "--time-budget", "soon"], "--time-budget must be a time like 90 (seconds), 10m or 2h"),
         (["digits", "--front", "--time-budget", "0m"], "--time-budget must be a time"),
