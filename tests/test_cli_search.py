@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -64,7 +65,9 @@ BAD = [
     (["search", "cifar_resnet8", "--device", "xc7z020", "--act-bits", "four"], 2, "--act-bits must be from 4 to 8"),
     (["search", "cifar_resnet8", "cifar_resnet8", "--device", "xc7z020"], 2, "networks must be different"),
     (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "/proc/geometry.json"], 2, "/proc"),
-    (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "none"], 2, "none"),
+    (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "none"], 2, "none cannot be written: it is a folder"),
+    (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "pipe"], 2, "choose another place with --out"),
+    (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "text.pt/x"], 2, "text.pt is a file; choose"),
     (["search", "nowhere.pt", "--device", "xc7z020"], 2, "nowhere.pt"),
     (["search", "resnet17", "--device", "xc7z020"], 2, "resnet17"),
     (["search", "text.pt", "--device", "xc7z020"], 3, "text.pt"),
@@ -78,6 +81,9 @@ BAD = [
     (["compare", "cifar_resnet8", "--act-bits", ""], 2, "--act-bits"),
     (["compare", "nowhere"], 2, "nowhere"),
     (["compare", "none"], 2, "not a"),
+    (["compare", "cifar_resnet8", "--csv", "none"], 2, "it is a folder; choose another place with --csv"),
+    (["compare", "cifar_resnet8", "--csv", "pipe"], 2, "it is a device or a pipe; choose another place with --csv"),
+    (["compare", "cifar_resnet8", "--png", "pipe"], 2, "it is a device or a pipe; choose another place with --png"),
     (["quantize", "digits", "--ratio", "auto"], 2, "--ratio auto needs --device or --geometry"),
     (["quantize", "digits", "--device", "xc7z010"], 2, "device must be one of"),
     (["quantize", "digits", "--device", "xc7z020", "--schemes", "pot9"], 2, "scheme"),
@@ -104,6 +110,30 @@ def test_a_mistake_gets_its_exit_code_and_a_message(folder, words, code, message
     assert printed == ""
     assert "Traceback" not in told
     assert not list(folder.glob("geometry.json"))
+    assert (folder / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(("command", "option"), [("search", "--out"), ("compare", "--csv"), ("compare", "--png")])
+def test_where_nothing_can_be_written_nothing_is_searched_for(folder, command, option, monkeypatch, capsys):
+    def searched(*_, **__):
+        raise AssertionError("nothing was to be searched")
+
+    monkeypatch.setattr("ilmpq.search.fastest", searched)
+    monkeypatch.setattr("ilmpq.compare.compare", searched)
+    words = [command, "cifar_resnet8", "--device", "xc7z020", option, folder / "none"]
+    assert run(monkeypatch, capsys, *words)[0] == 2
+
+
+def test_a_table_is_printed_even_if_it_cannot_be_written(tmp_path, monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ilmpq.files.os.fsync", full)
+    words = ["compare", "cifar_resnet8", "--device", "xc7z020", "--csv", tmp_path / "rows.csv"]
+    code, printed, told = run(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "rows.csv cannot be written: No space left on device; choose another place with --csv" in told
+    assert "mixed_pot3" in printed
 
 
 def test_a_design_that_does_not_fit_is_told_by_how_much(folder, monkeypatch, capsys):
