@@ -94,6 +94,13 @@ BAD = [
     (["quantize", "digits", "--geometry", "pipe"], 2, "pipe must be a geometry.json, not a device or a pipe"),
     (["quantize", "digits", "--geometry", "none"], 2, "none must be a geometry.json, not a folder"),
     (
+        ["quantize", "digits", "--geometry", "fitting.json", "--act-bits", "5"],
+        2,
+        "--act-bits must be 4, as fitting.json has it, not 5: leave --act-bits out, or make another design with "
+        "`ilmpq search … --act-bits 5`",
+    ),
+    (["quantize", "digits", "--geometry", "large.json", "--device", "xc7z020", "--act-bits", "8,linear=4"], 2, "not 8"),
+    (
         ["quantize", "digits", "--geometry", "large.json", "--device", "xc7z020"],
         5,
         "the nearest that fits is pot4@lut:",
@@ -205,6 +212,8 @@ def test_a_run_for_a_device_has_its_ratio_and_its_accuracy_in_the_comparison(tmp
 def test_a_geometry_gives_its_ratio(folder):
     job = open_job("digits", Options(geometry=str(folder / "fitting.json"), device="xc7z020", ratio="auto"))
     assert (job.design, job.options.ratio) == (FITTING, "70:20:10")
+    job = open_job("digits", Options(geometry=str(folder / "fitting.json"), ratio="auto", act_bits="4,linear=8"))
+    assert job.design == FITTING
 
 
 def test_a_ratio_that_is_given_is_not_searched_for(monkeypatch):
