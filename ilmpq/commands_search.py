@@ -273,6 +273,9 @@ def compare(
         if path is not None:
             check_target(path, option)
     run = of_run(Path(model))
+    for option, value in (("--arch", arch), ("--input-shape", input_shape)):
+        if run and value is not None:
+            raise UsageError(f"{option} must not be given with a RUN folder, which has its own")
     name, shapes = (run.name, run.shapes) if run else _shapes(model, arch, input_shape)
     with Terminal(quiet) as terminal:
         terminal.stage("search", len(parts) * sum(design.exists(count) for count in bits for design in DESIGNS))

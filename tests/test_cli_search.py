@@ -81,6 +81,8 @@ BAD = [
     (["compare", "cifar_resnet8", "--act-bits", ""], 2, "--act-bits"),
     (["compare", "nowhere"], 2, "nowhere"),
     (["compare", "none"], 2, "not a"),
+    (["compare", "digits", "--arch", "resnet18"], 2, "--arch must not be given with digits, which has its own"),
+    (["search", "digits", "--device", "xc7z020", "--input-shape", "1,9,9"], 2, "--input-shape must not be given with"),
     (["compare", "cifar_resnet8", "--csv", "none"], 2, "it is a folder; choose another place with --csv"),
     (["compare", "cifar_resnet8", "--csv", "pipe"], 2, "it is a device or a pipe; choose another place with --csv"),
     (["compare", "cifar_resnet8", "--png", "pipe"], 2, "it is a device or a pipe; choose another place with --png"),
@@ -207,6 +209,10 @@ def test_a_run_for_a_device_has_its_ratio_and_its_accuracy_in_the_comparison(tmp
     assert found["mixed"]["ratio"] == summary["ratio"]
     assert found["mixed"]["accuracy"] == summary["accuracy_quantized"]
     assert found["fixed8_dsp"]["accuracy"] is None
+    for option, value in (("--arch", "resnet18"), ("--input-shape", "1,9,9")):
+        code, printed, told = run(monkeypatch, capsys, "compare", folder, option, value)
+        assert (code, printed) == (2, "")
+        assert f"{option} must not be given with a RUN folder, which has its own" in told
 
 
 def test_a_geometry_gives_its_ratio(folder):
