@@ -177,6 +177,15 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
     assert len(calls) == 1
     assert (tmp_path / "out" / "front.json").read_text() == whole
 
+    before = {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")}
+    for name in (front.FRONT, front.POINTS):
+        with pytest.raises(UsageError, match=f"out holds {name} of an `ilmpq search`: choose a new folder with --out"):
+            pipeline.quantize("digits", tmp_path / "out", QUICK)
+        (tmp_path / "out" / name).rename(tmp_path / name)
+    for name in (front.FRONT, front.POINTS):
+        (tmp_path / name).rename(tmp_path / "out" / name)
+    assert {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")} == before
+
     with pytest.raises(UsageError, match="begun with another val_images"):
         explore("digits", tmp_path / "out", replace(QUICK, val_images=51), FEW, resume=True)
     with pytest.raises(UsageError, match="begun with another act_bits"):
