@@ -52,7 +52,7 @@ def check_exclusive(given: Mapping[str, str]) -> None:
     for flag in ("--assignment", "--budget", "--ratio"):
         if {"--device", flag} <= flags:
             raise UsageError(
-                f"--device would be ignored beside {flag}, which says which row gets which scheme: leave one of them out"
+                f"--device would be ignored beside {flag}, which says which row gets which scheme: leave one out"
             )
 
 

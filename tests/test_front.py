@@ -177,15 +177,6 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
     assert len(calls) == 1
     assert (tmp_path / "out" / "front.json").read_text() == whole
 
-    before = {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")}
-    for name in (front.FRONT, front.POINTS):
-        with pytest.raises(UsageError, match=f"out holds {name} of an `ilmpq search`: choose a new folder with --out"):
-            pipeline.quantize("digits", tmp_path / "out", QUICK)
-        (tmp_path / "out" / name).rename(tmp_path / name)
-    for name in (front.FRONT, front.POINTS):
-        (tmp_path / name).rename(tmp_path / "out" / name)
-    assert {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")} == before
-
     with pytest.raises(UsageError, match="begun with another val_images"):
         explore("digits", tmp_path / "out", replace(QUICK, val_images=51), FEW, resume=True)
     with pytest.raises(UsageError, match="begun with another act_bits"):
@@ -202,6 +193,19 @@ def test_an_accuracy_of_other_images_is_measured_again(tmp_path, design):
     )
     assert front.read_back(tmp_path, point, 50).drop == 1.0
     assert front.read_back(tmp_path, point, 51) is point
+
+
+@pytest.mark.parametrize("name", [front.FRONT, front.POINTS])
+def test_a_run_leaves_a_folder_with_a_front_alone(make, tmp_path, name):
+    with RunFolder.begin(tmp_path / "out", {}, resume=False):  # as `explore` does
+        measure(make([9, 8], max_drop=0.3), tmp_path / "out", measured_as(89.0, 89.7))
+    (tmp_path / "out" / front.POINTS / "p0").mkdir(parents=True)
+    other = {front.FRONT: front.POINTS, front.POINTS: front.FRONT}[name]
+    (tmp_path / "out" / other).rename(tmp_path / other)
+    before = {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")}
+    with pytest.raises(UsageError, match=f"out holds {name} of an `ilmpq search`: choose a new folder with --out"):
+        pipeline.quantize("digits", tmp_path / "out", QUICK)
+    assert {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")} == before
 
 
 def test_the_folder_must_not_hold_what_is_read(tmp_path):
