@@ -92,10 +92,16 @@ def quantize(
     from .scales import Scales
 
     use_threads(threads)
-    choices = {"--ratio": ratio, "--assign": assign, "--assignment": assignment, "--budget": budget}
-    check_exclusive([flag for flag, value in choices.items() if value is not None])
-    freely = assignment is not None or budget is not None
-    usual = DEFAULT_RATIO if freely or (device is None and geometry is None) else AUTO
+    choices = {
+        "--ratio": ratio,
+        "--assign": assign,
+        "--assignment": None if assignment is None else str(assignment),
+        "--budget": budget,
+        "--device": device,
+        "--geometry": None if geometry is None else str(geometry),
+    }
+    check_exclusive({flag: value for flag, value in choices.items() if value is not None})
+    usual = DEFAULT_RATIO if device is None and geometry is None else AUTO
     options = Options(
         **input_options(arch, input_shape, preset, mean, std),
         calib=calib,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -174,9 +174,11 @@ def _search(
 ) -> None:
     from .console import Terminal, design_lines
     from .designfile import describe, save_design
+    from .files import check_target
     from .search import Found, Goal, fastest
     from .space import Rules
 
+    check_target(out)
     rules = Rules.parse(schemes, act_bits)
     networks = {name: shapes for model in models for name, shapes in [_shapes(model, arch, input_shape)]}
     if len(networks) < len(models):
@@ -258,36 +260,58 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Set mixed rows beside uniform fixed-point: each the best design that the same search finds under the same limits."""
-    from .compare import DESIGNS, compare, model_errors, of_run, speedups, write_csv
-    from .console import Terminal, comparison_notes, comparison_table
+    from .compare import DESIGNS, compare, model_errors, of_run, speedups
+    from .console import Terminal
     from .device import PARTS, part_named
+    from .files import check_target
 
     parts = [part_named(name) for name in dict.fromkeys(device or PARTS)]
     bits = list(dict.fromkeys(_bits(part) for part in act_bits.split(",")))
     if not 1 <= batch <= MOST_BATCH:
         raise UsageError(f"--batch must be from 1 to {MOST_BATCH}, not {batch}")
+    for option, path in (("--csv", csv), ("--png", png)):
+        if path is not None:
+            check_target(path, option)
     run = of_run(Path(model))
+    for option, value in (("--arch", arch), ("--input-shape", input_shape)):
+        if run and value is not None:
+            raise UsageError(f"{option} must not be given with a RUN folder, which has its own")
     name, shapes = (run.name, run.shapes) if run else _shapes(model, arch, input_shape)
     with Terminal(quiet) as terminal:
         terminal.stage("search", len(parts) * sum(design.exists(count) for count in bits for design in DESIGNS))
         rows = compare({name: shapes}, parts, bits, batch=batch, advance=terminal.advance, refuse=terminal.note)
     found = speedups([run.with_accuracy(row.to_dict()) if run else row.to_dict() for row in rows])
+    try:
+        _print_comparison(found, model_errors(), as_json, quiet)
+    finally:  # also where the reader of stdout has left
+        _write_comparison(found, csv, png)
+
+
+def _print_comparison(rows: list[dict[str, Any]], errors: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    from .console import comparison_notes, comparison_table
+
+    if as_json:
+        print_json({"rows": rows, "resource_model": errors})
+        return
+    for device, bits in dict.fromkeys((r["device"], r["act_bits"]) for r in rows):
+        print_table(comparison_table([r for r in rows if (r["device"], r["act_bits"]) == (device, bits)]))
+        print()
+    if not quiet:
+        print("\n".join(comparison_notes(rows, errors)))
+
+
+def _write_comparison(rows: list[dict[str, Any]], csv: Path | None, png: Path | None) -> None:
+    from .compare import write_csv
+    from .files import given_by
+
     if csv is not None:
-        write_csv(csv, found)
+        with given_by("--csv"):
+            write_csv(csv, rows)
     if png is not None:
         from .plot import draw_comparison
 
-        draw_comparison(png, found)
-    errors = model_errors()
-    if as_json:
-        print_json({"rows": found, "resource_model": errors})
-        return
-    for part in parts:
-        for count in bits:
-            print_table(comparison_table([r for r in found if (r["device"], r["act_bits"]) == (part.name, count)]))
-            print()
-    if not quiet:
-        print("\n".join(comparison_notes(found, errors)))
+        with given_by("--png"):
+            draw_comparison(png, rows)
 
 
 def _needed(device: str | None) -> str:

@@ -93,13 +93,19 @@ def check_fits(config: EngineConfig, part: Part) -> None:
     exceeding = ", ".join(
         f"{getattr(most, name) + by:,.0f} {WORDS[name]}, {by:,.0f} more than may be used" for name, by in over.items()
     )
-    other = nearest(config, part)
-    mend = (
-        f"the nearest that fits is {', '.join(map(str, other.geometry.arrays))} with tk {other.geometry.tk}, "
-        f"tp {other.geometry.tp}, {other.geometry.acc_bits}-bit accumulators, an activation memory of {other.am_depth} "
-        f"words and a ring of {other.ring_depth} steps"
-        if other
-        else "use fewer lanes or positions"
-    )
     arrays = ", ".join(map(str, config.geometry.arrays))
-    raise DoesNotFit(f"{arrays} does not fit {part.name}: it takes {exceeding}; {mend}")
+    raise DoesNotFit(f"{arrays} does not fit {part.name}: it takes {exceeding}; {_mend(config, part)}")
+
+
+def _mend(config: EngineConfig, part: Part) -> str:
+    """The nearest design that fits, in words."""
+    g, other = config.geometry, nearest(config, part)
+    if other is None:
+        return "no rows, lanes and positions of these arrays fit: choose other arrays or a larger chip"
+    own = other.geometry
+    changed = f"no rows fit with tk {g.tk}, tp {g.tp}; " if (own.tk, own.tp) != (g.tk, g.tp) else ""
+    return (
+        f"{changed}the nearest that fits is {', '.join(map(str, own.arrays))} with tk {own.tk}, tp {own.tp}, "
+        f"{own.acc_bits}-bit accumulators, an activation memory of {other.am_depth} words and a ring of "
+        f"{other.ring_depth} steps"
+    )

@@ -18,6 +18,14 @@ class UsageError(IlmpqError):
     exit_code = 2
 
 
+class NotWritable(UsageError):
+    """A place where nothing can be written; tells which option gave it."""
+
+    def __init__(self, place: object, why: str, option: str = "--out") -> None:
+        super().__init__(f"{place} cannot be written: {why}; choose another place with {option}")
+        self.place, self.why = place, why
+
+
 class ModelError(IlmpqError):
     """A model file that is damaged, hostile or holds an operation that is not supported."""
 

@@ -7,12 +7,13 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from .errors import NotWritable, UsageError
 
 
 class PathKind(Enum):
@@ -57,9 +58,31 @@ def require_own(folder: Path, is_ours: Callable[[Path], bool]) -> None:
             raise UsageError(f"{folder} holds other files: choose a new folder with --out")
 
 
+def check_target(path: Path, option: str = "--out") -> None:
+    """That a file can be written there, found out before any work; what is no regular file is never replaced."""
+    kind = path_kind(path)
+    if kind in (PathKind.FOLDER, PathKind.OTHER):
+        raise NotWritable(path, f"it is {kind.value}", option)
+    above = next(folder for folder in path.absolute().parents if path_kind(folder) is not PathKind.ABSENT)
+    if path_kind(above) is not PathKind.FOLDER:
+        raise NotWritable(path, f"{above} is {path_kind(above).value}", option)
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise NotWritable(path, f"{above} does not permit it", option)
+
+
+@contextmanager
+def given_by(option: str) -> Iterator[None]:
+    """What cannot be written inside is told with the option that gave its place."""
+    try:
+        yield
+    except NotWritable as error:
+        raise NotWritable(error.place, error.why, option) from None
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, flush to the disk, then rename over it."""
+    """Write beside `path`, flush to the disk, then rename over it, if it is a regular file or nothing."""
     data = content.encode() if isinstance(content, str) else content
+    check_target(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -74,7 +97,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; choose another place with --out") from None
+        raise NotWritable(path, error.strerror or str(error)) from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,6 +20,7 @@ from .storage import TensorFormat, formats, groups, layer_bits
 
 def network_of(source: str, options: Options) -> tuple[Graph, str]:
     """The graph of a file, of `digits`, or of an architecture's name (which has no weights), and its architecture."""
+    options.verify_source(source)
     if source == demo.NAME:
         return demo.digits_graph(), demo.NAME
     if path_kind(Path(source)) is PathKind.ABSENT and Path(source).name == source and not Path(source).suffix:
@@ -41,7 +42,7 @@ def _check_name(source: str) -> None:
 
 def inspect(source: str, options: Options) -> dict[str, Any]:
     """Everything that `ilmpq inspect` prints."""
-    options.verify().verify_source(source)
+    options.verify()
     graph, architecture = network_of(source, options)
     general, overrides = options.layer_act_bits(n.name for n in graph.weighted)
     bits = layer_bits(graph, general, overrides)

@@ -134,6 +134,12 @@ def _design(graph: Graph, name: str, options: Options) -> EngineConfig | None:
     general, _ = parse_act_bits(options.act_bits, None)
     if options.geometry is not None:
         design = load_design(Path(options.geometry))
+        own = design.geometry.act_bits
+        if own != general:
+            raise UsageError(
+                f"--act-bits must be {own}, as {options.geometry} has it, not {general}: leave --act-bits out, or make "
+                f"another design with `ilmpq search … --act-bits {general}`"
+            )
         if options.device is not None:
             check_fits(design, part_named(options.device))
         return design

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum, StrEnum
 from fnmatch import fnmatchcase
@@ -25,6 +25,9 @@ EXCLUSIVE = (
     ("--assignment", "--ratio"),
     ("--assignment", "--assign"),
     ("--budget", "--assign"),
+    ("--geometry", "--ratio"),
+    ("--geometry", "--assignment"),
+    ("--geometry", "--budget"),
 )
 OF_A_FILE = ("arch", "input_shape", "preset", "mean", "std")  # options that say what a model file does not
 
@@ -40,11 +43,17 @@ def choice(kind: type[E], flag: str, text: str) -> E:
         raise UsageError(f"{flag} must be one of {', '.join(m.value for m in kind)}, not {text!r}") from None
 
 
-def check_exclusive(given: Collection[str]) -> None:
-    """Refuse flags of which one would be ignored."""
+def check_exclusive(given: Mapping[str, str]) -> None:
+    """Refuse flags, given with these values, of which one would be ignored; `--ratio auto` goes with any design."""
+    flags = {flag for flag, value in given.items() if (flag, value) != ("--ratio", AUTO)}
     for one, other in EXCLUSIVE:
-        if one in given and other in given:
+        if {one, other} <= flags:
             raise UsageError(f"{one} and {other} exclude each other: both say which row gets which scheme")
+    for flag in ("--assignment", "--budget", "--ratio"):
+        if {"--device", flag} <= flags:
+            raise UsageError(
+                f"--device would be ignored beside {flag}, which says which row gets which scheme: leave one out"
+            )
 
 
 class Effort(StrEnum):
@@ -127,8 +136,9 @@ class Options:
         if self.budget is not None:
             parse_budget(self.budget)
         usual = Options()
-        choices = ("ratio", "assign", "assignment", "budget")
-        check_exclusive([f"--{name}" for name in choices if getattr(self, name) != getattr(usual, name)])
+        choices = ("ratio", "assign", "assignment", "budget", "device", "geometry")
+        values = {name: getattr(self, name) for name in choices if getattr(self, name) != getattr(usual, name)}
+        check_exclusive({f"--{name}": value for name, value in values.items()})
         if self.granularity not in ("row", "layer"):
             raise UsageError(f"--granularity must be row or layer, not {self.granularity!r}")
         if self.granularity == "layer" and self.budget is None:

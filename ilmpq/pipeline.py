@@ -54,6 +54,7 @@ def quantize(
     """
     started = time.monotonic()
     job = open_job(source, options)
+    RunFolder(Path(out)).verify_alone()
     with RunFolder.begin(Path(out), job.identity(), resume, job.files()) as run:
         run.log(f"quantize {job.source} ({job.architecture}) with {job.options.to_dict()}")
         with Stopwatch(run) as watch:

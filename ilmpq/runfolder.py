@@ -32,6 +32,10 @@ from .rowquant import QuantModel, RowQuant
 MODEL, PROGRAM, FLOAT, ROWS = "model.safetensors", "program.safetensors", "float.safetensors", "rows.csv"
 SUMMARY, CONFIG, LOG = "summary.json", "config.json", "log.txt"
 EXPORTS = "export"  # the folder in which exports lie
+_OF_A_SEARCH = (
+    "front.json",
+    "points",
+)  # what `ilmpq search` keeps of accuracies and RUN folders, in a folder of its own
 _RESULTS = (MODEL, PROGRAM, FLOAT, ROWS, CONFIG, SUMMARY)  # the summary last: a folder with one is whole
 _PARTIAL, _STATE, _IMAGES, _CPU, _LOCK = ".partial", "state.json", "images.safetensors", "cpu.json", ".lock"
 _VERSION = 1
@@ -63,6 +67,13 @@ class RunFolder:
             shutil.rmtree(run._partial, ignore_errors=True)
             write_json(run._partial / _STATE, identity)
         return run
+
+    def verify_alone(self) -> RunFolder:
+        """That no search with accuracy keeps its points here: a run would come between it and its `--resume`."""
+        found = [name for name in _OF_A_SEARCH if path_kind(self.path / name) is not PathKind.ABSENT]
+        if found:
+            raise UsageError(f"{self.path} holds {found[0]} of an `ilmpq search`: choose a new folder with --out")
+        return self
 
     def __enter__(self) -> RunFolder:
         return self

@@ -312,17 +312,24 @@ def _with_memories(found: Space, most: Resources) -> Space:
 
 
 def nearest(config: EngineConfig, part: Part) -> EngineConfig | None:
-    """The design that fits with the fewest other rows, of the same kinds, lanes and positions; None if there is none."""
+    """The design that fits with the fewest other rows of the same kinds, of several the nearest in proportion.
+
+    Lanes and positions stay where any rows fit; else they are the next fewer positions, then lanes, with which some do.
+    None if nothing fits.
+    """
     g = config.geometry
     wanted: dict[Kind, int] = {}
     for array in g.arrays:
         kind = Kind(array.scheme, array.resource, array.products)
         wanted[kind] = wanted.get(kind, 0) + array.rows
     rules = Rules(tuple(wanted), g.act_bits, least_fix8=0)
-    found = _with_shape(part, rules, g.tk, g.tp, every=True)
+    tks, tps = ([size, *(s for s in reversed(sizes) if s < size)] for size, sizes in ((g.tk, TKS), (g.tp, TPS)))
+    shapes = (_with_shape(part, rules, tk, tp, every=True) for tk in tks for tp in tps)
+    found = next((designs for designs in shapes if designs is not None), None)
     if found is None:
         return None
     apart = np.asarray(sum(abs(found.rows[kind] - n) for kind, n in wanted.items()))
-    place = int(np.lexsort((-found.all_rows, apart))[0])
+    skew = np.ptp([found.rows[kind] / n for kind, n in wanted.items()], axis=0)
+    place = int(np.lexsort((-found.all_rows, skew, apart))[0])
     rings = np.flatnonzero(found.am_depth[place])
     return found.config(place, int(min(rings, key=lambda ring: abs(RINGS[ring] - config.ring_depth))))

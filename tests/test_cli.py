@@ -120,6 +120,25 @@ BAD = [
     (["quantize", "digits", "--assignment", "rows.csv", "--assign", "exact"], 2, "exclude each other"),
     (["quantize", "digits", "--assignment", "rows.csv", "--budget", "avg-bits=5"], 2, "exclude each other"),
     (["quantize", "digits", "--budget", "avg-bits=5", "--assign", "exact"], 2, "exclude each other"),
+    *(
+        (["quantize", "digits", "--device", "xc7z020", *words], 2, f"--device would be ignored beside {words[0]}")
+        for words in (["--budget", "avg-bits=4.5"], ["--assignment", "rows.csv"], ["--ratio", "60:35:5"])
+    ),
+    *(
+        (["quantize", "digits", "--geometry", "g.json", *words], 2, f"--geometry and {words[0]} exclude each other")
+        for words in (["--budget", "avg-bits=4.5"], ["--assignment", "rows.csv"], ["--ratio", "60:35:5"])
+    ),
+    (["quantize", "digits", "--assignment", "rows.csv", "--ratio", "auto"], 2, "--ratio auto needs --device"),
+    (
+        ["quantize", "digits", "--device", "xc7z020", "--budget", "avg-bits=4.5", "--ratio", "auto"],
+        2,
+        "would be ignored",
+    ),
+    (
+        ["quantize", "digits", "--device", "xc7z020", "--geometry", "g.json", "--budget", "avg-bits=4.5"],
+        2,
+        "--geometry and --budget exclude each other",
+    ),
     (["quantize", "digits", "--budget", "avg-bits=nan"], 2, "avg-bits="),
     (["quantize", "digits", "--arch", "vgg16"], 2, "--arch must not be given with digits"),
     (["quantize", "digits", "--input-shape", "1,8,8"], 2, "--input-shape must not be given with digits"),

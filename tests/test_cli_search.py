@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -73,6 +74,8 @@ BAD = [
     ),
     (["search", "nosuchnet", "--device", "xc7z020"], 2, "such as resnet18, resnet34, resnet50, resnet101, "),
     (["search", "text.pt", "--device", "xc7z020"], 3, "text.pt"),
+    (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "pipe"], 2, "choose another place with --out"),
+    (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "text.pt/x"], 2, "text.pt is a file; choose"),
     (["search", "vgg11", "--device", "xc7z020", "--input-shape", "3,x,3"], 2, "--input-shape"),
     (["compare", "cifar_resnet8", "--device", "zynq"], 2, "device must be one of"),
     (
@@ -83,6 +86,11 @@ BAD = [
     (["compare", "cifar_resnet8", "--act-bits", ""], 2, "--act-bits"),
     (["compare", "nowhere"], 2, "nowhere"),
     (["compare", "none"], 2, "not a"),
+    (["compare", "digits", "--arch", "resnet18"], 2, "--arch must not be given with digits, which has its own"),
+    (["search", "digits", "--device", "xc7z020", "--input-shape", "1,9,9"], 2, "--input-shape must not be given with"),
+    (["compare", "cifar_resnet8", "--csv", "none"], 2, "it is a folder; choose another place with --csv"),
+    (["compare", "cifar_resnet8", "--csv", "pipe"], 2, "it is a device or a pipe; choose another place with --csv"),
+    (["compare", "cifar_resnet8", "--png", "pipe"], 2, "it is a device or a pipe; choose another place with --png"),
     (["quantize", "digits", "--ratio", "auto"], 2, "--ratio auto needs --device or --geometry"),
     (["quantize", "digits", "--device", "xc7z010"], 2, "device must be one of"),
     (["quantize", "digits", "--device", "xc7z020", "--schemes", "pot9"], 2, "scheme"),
@@ -92,6 +100,13 @@ BAD = [
     (["quantize", "digits", "--geometry", "broken.json"], 2, "broken.json must be a geometry.json as"),
     (["quantize", "digits", "--geometry", "pipe"], 2, "pipe must be a geometry.json, not a device or a pipe"),
     (["quantize", "digits", "--geometry", "none"], 2, "none must be a geometry.json, not a folder"),
+    (
+        ["quantize", "digits", "--geometry", "fitting.json", "--act-bits", "5"],
+        2,
+        "--act-bits must be 4, as fitting.json has it, not 5: leave --act-bits out, or make another design with "
+        "`ilmpq search … --act-bits 5`",
+    ),
+    (["quantize", "digits", "--geometry", "large.json", "--device", "xc7z020", "--act-bits", "8,linear=4"], 2, "not 8"),
     (
         ["quantize", "digits", "--geometry", "large.json", "--device", "xc7z020"],
         5,
@@ -109,6 +124,30 @@ def test_a_mistake_gets_its_exit_code_and_a_message(folder, words, code, message
     assert printed == ""
     assert "Traceback" not in told
     assert not list(folder.glob("geometry.json"))
+    assert (folder / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize(("command", "option"), [("search", "--out"), ("compare", "--csv"), ("compare", "--png")])
+def test_where_nothing_can_be_written_nothing_is_searched_for(folder, command, option, monkeypatch, capsys):
+    def searched(*_, **__):
+        raise AssertionError("nothing was to be searched")
+
+    monkeypatch.setattr("ilmpq.search.fastest", searched)
+    monkeypatch.setattr("ilmpq.compare.compare", searched)
+    words = [command, "cifar_resnet8", "--device", "xc7z020", option, folder / "none"]
+    assert run(monkeypatch, capsys, *words)[0] == 2
+
+
+def test_a_table_is_printed_even_if_it_cannot_be_written(tmp_path, monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ilmpq.files.os.fsync", full)
+    words = ["compare", "cifar_resnet8", "--device", "xc7z020", "--csv", tmp_path / "rows.csv"]
+    code, printed, told = run(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "rows.csv cannot be written: No space left on device; choose another place with --csv" in told
+    assert "mixed_pot3" in printed
 
 
 def test_a_design_that_does_not_fit_is_told_by_how_much(folder, monkeypatch, capsys):
@@ -138,7 +177,9 @@ def test_no_network_that_no_design_runs_is_passed_over(tmp_path, monkeypatch, ca
     words = ["search", "squeezenet1_1", "--input-shape", "3,512,512", "--device", "xc7z020", "--out", tmp_path / "g"]
     code, printed, told = run(monkeypatch, capsys, *words)
     assert (code, printed) == (5, "")
-    assert re.search("squeezenet1_1 must run on some design of xc7z020, but none .* words of the activation memory", told)
+    assert re.search(
+        "squeezenet1_1 must run on some design of xc7z020, but none .* words of the activation memory", told
+    )
     assert len(told) < 400
     assert not (tmp_path / "g").exists()
 
@@ -177,11 +218,17 @@ def test_a_run_for_a_device_has_its_ratio_and_its_accuracy_in_the_comparison(tmp
     assert found["mixed"]["ratio"] == summary["ratio"]
     assert found["mixed"]["accuracy"] == summary["accuracy_quantized"]
     assert found["fixed8_dsp"]["accuracy"] is None
+    for option, value in (("--arch", "resnet18"), ("--input-shape", "1,9,9")):
+        code, printed, told = run(monkeypatch, capsys, "compare", folder, option, value)
+        assert (code, printed) == (2, "")
+        assert f"{option} must not be given with a RUN folder, which has its own" in told
 
 
 def test_a_geometry_gives_its_ratio(folder):
     job = open_job("digits", Options(geometry=str(folder / "fitting.json"), device="xc7z020", ratio="auto"))
     assert (job.design, job.options.ratio) == (FITTING, "70:20:10")
+    job = open_job("digits", Options(geometry=str(folder / "fitting.json"), ratio="auto", act_bits="4,linear=8"))
+    assert job.design == FITTING
 
 
 def test_a_ratio_that_is_given_is_not_searched_for(monkeypatch):

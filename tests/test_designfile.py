@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -181,7 +182,14 @@ def test_what_fits_is_not_refused():
     check_fits(written()[0].config, SMALL)
 
 
-def test_where_no_number_of_rows_fits_other_lanes_are_advised():
-    config = EngineConfig(Geometry.parse("fix8@lut:2, pot4@lut:2", 32, 32, acc_bits=24), table_depth=512)
-    with pytest.raises(DoesNotFit, match="use fewer lanes or positions"):
+def test_where_no_number_of_rows_fits_the_nearest_has_fewer_positions():
+    config = EngineConfig(Geometry.parse("pot4@lut:28, fix4@dsp:8, fix8@dsp:2", 16, 16, acc_bits=24), table_depth=512)
+    words = r"; no rows fit with tk 16, tp 16; the nearest that fits is pot4@lut:\d+, fix4.*, fix8.* with tk 16, tp 6, "
+    with pytest.raises(DoesNotFit, match=words):
         check_fits(config, SMALL)
+
+
+def test_where_nothing_fits_other_arrays_are_advised():
+    config = EngineConfig(Geometry.parse("fix8@lut:2, pot4@lut:2", 16, 4, acc_bits=24), table_depth=512)
+    with pytest.raises(DoesNotFit, match="no rows, lanes and positions of these arrays fit: choose other arrays or"):
+        check_fits(config, replace(SMALL, lut=10_000))

@@ -242,6 +242,19 @@ def test_a_damaged_summary_is_no_accuracy(text, tmp_path, design):
     assert told.notes == ["p is measured again: its summary.json tells no accuracy on 50 images"]
 
 
+@pytest.mark.parametrize("name", [front.FRONT, front.POINTS])
+def test_a_run_leaves_a_folder_with_a_front_alone(make, tmp_path, name):
+    with RunFolder.begin(tmp_path / "out", {}, resume=False):  # as `explore` does
+        measure(make([9, 8], max_drop=0.3), tmp_path / "out", measured_as(89.0, 89.7))
+    (tmp_path / "out" / front.POINTS / "p0").mkdir(parents=True)
+    other = {front.FRONT: front.POINTS, front.POINTS: front.FRONT}[name]
+    (tmp_path / "out" / other).rename(tmp_path / other)
+    before = {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")}
+    with pytest.raises(UsageError, match=f"out holds {name} of an `ilmpq search`: choose a new folder with --out"):
+        pipeline.quantize("digits", tmp_path / "out", QUICK)
+    assert {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")} == before
+
+
 def test_the_folder_must_not_hold_what_is_read(tmp_path):
     (tmp_path / "data.npz").write_bytes(b"")
     with pytest.raises(UsageError, match="holds data.npz, which this search reads"):

@@ -166,10 +166,34 @@ def test_rows_of_two_arrays_of_a_kind_are_added():
 
 
 def test_where_nothing_fits_there_is_no_nearest():
-    wide = Geometry.parse("fix8@lut:2, pot4@lut:2", 32, 32, acc_bits=24)
-    assert nearest(EngineConfig(wide, table_depth=512), SMALL) is None
-    not_synthesised = Geometry.parse("pot4@lut:2", 12, 4, acc_bits=24)
-    assert nearest(EngineConfig(not_synthesised, table_depth=512), SMALL) is None
+    config = EngineConfig(Geometry.parse("fix8@lut:2, pot4@lut:2", 8, 4, acc_bits=24), table_depth=512)
+    assert nearest(config, replace(SMALL, lut=10_000)) is None
+
+
+SHAPES = [
+    ("pot4@lut:28, fix4@dsp:8, fix8@dsp:2", 16, 16, 16, 6),  # the XC7Z045's best for ResNet-18
+    ("fix8@lut:2, pot4@lut:2", 32, 32, 32, 4),  # more positions than the space knows
+    ("pot4@lut:2", 12, 4, 8, 4),  # lanes that were not synthesised
+    ("fix4@dsp1:8, pot4@lut:2", 32, 8, 16, 6),  # no number of positions fits with so many lanes
+]
+
+
+@pytest.mark.parametrize(("arrays", "tk", "tp", "other_tk", "other_tp"), SHAPES)
+def test_where_no_rows_fit_positions_become_fewer_and_then_lanes(arrays, tk, tp, other_tk, other_tp):
+    config = EngineConfig(Geometry.parse(arrays, tk, tp, acc_bits=24), table_depth=512)
+    other = nearest(config, SMALL)
+    assert other is not None
+    assert resources(other).over(usable(SMALL)) == {}
+    assert (other.geometry.tk, other.geometry.tp) == (other_tk, other_tp)
+    assert [a.kind for a in other.geometry.arrays] == [a.kind for a in config.geometry.arrays]
+
+
+def test_of_designs_with_as_many_other_rows_the_nearest_in_proportion_is_taken():
+    """Twenty other rows for each: 26, 2, 4 are nearer to 40, 4, 8 than 24, 4, 4."""
+    g = Geometry.parse("pot4@lut:40, fix4@dsp:4, fix8@dsp:8", 16, 4, acc_bits=24)
+    other = nearest(EngineConfig(g, table_depth=512), SMALL)
+    assert other is not None
+    assert [a.rows for a in other.geometry.arrays] == [26, 2, 4]
 
 
 def test_of_too_many_designs_those_with_the_same_rows_of_each_scheme_count_once(monkeypatch):
