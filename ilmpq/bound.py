@@ -27,6 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .design import PORT_BITS, SLOT_WORDS, EngineConfig
 from .graph import Op
@@ -65,6 +66,7 @@ class Designs:
     ring: Counts
     table: Counts
     latency: Counts  # of the arrays
+    apart: NDArray[np.bool_]  # whether every scheme stands on one array
 
     @staticmethod
     def of(configs: Sequence[EngineConfig]) -> Designs:
@@ -83,6 +85,7 @@ class Designs:
             column([c.ring_depth for c in configs]),
             column([c.table_depth for c in configs]),
             column([m.latency for m in machines]),
+            np.array([len(c.geometry.arrays) == len(c.geometry.schemes()) for c in configs]),
         )
 
     @property
@@ -214,7 +217,7 @@ class _Bound:
         own = [np.minimum(np.broadcast_to(n, tiles.shape), tiles * self.designs.rows[s]) for s, n in rows.items()]
         queue, room = np.stack(own), np.stack([self.designs.rows[s] for s in rows])
         total = int(self.some.graph.shapes[layer.name][0])
-        known = (queue.sum(axis=0) == total) & (tiles <= MOST_TILES)
+        known = (queue.sum(axis=0) == total) & (tiles <= MOST_TILES) & self.designs.apart
         found = np.zeros(len(tiles), np.int64)
         if known.any():
             tile = np.arange(tiles[known].max())[:, None]

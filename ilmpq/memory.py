@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from .network import Step, Tensor, Transfer
 
 
@@ -67,7 +69,7 @@ def replaceable(steps: Sequence[Step], numberings: Mapping[str, Numbering]) -> l
             and target.groups == operand.groups
             and not target.logits
             and numberings[target.name] == numberings[operand.name]
-            and list(step.target.places) == list(step.residual.places)
+            and np.array_equal(step.target.places, step.residual.places)
         ):
             found.append((index, target.name, operand.name))
     return found

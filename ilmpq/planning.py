@@ -250,5 +250,6 @@ def _reading(layer: Layer, inside: Mapping[str, Tensor]) -> Layer:
     def moved(view: View) -> View:
         return replace(view, tensor=inside[view.tensor.name]) if view.tensor.name in inside else view
 
-    residual = layer.residual and moved(layer.residual)
-    return replace(layer, source=moved(layer.source), residual=residual)
+    if not any(v is not None and v.tensor.name in inside for v in (layer.source, layer.residual)):
+        return layer
+    return replace(layer, source=moved(layer.source), residual=layer.residual and moved(layer.residual))

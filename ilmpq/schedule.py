@@ -231,9 +231,13 @@ class _Progress:
         most = member.height - done
         for reading in member.reads:
             writers = self.writers[reading.tensor]
-            if writers:
+            if len(writers) == 1:
+                most = min(most, reading.possible(self.done[writers[0]]) - done)
+            elif writers:
                 most = min(most, reading.possible(min([self.done[w] for w in writers])) - done)
-        if most > 0 and self.rings[member.target]:
+            if most <= 0:
+                return 0
+        if self.rings[member.target]:
             spare = member.unit - 1 if member.fills_words else 0
             most = min(most, self._needed_from(member.target) + self.rings[member.target] - done - spare)
         most = max(most, 0)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from math import exp, floor, inf, log
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,6 +155,7 @@ def columns_of(goal: Goal, designs: Space, place: Places, ring: Places) -> Desig
         ring=np.array(RINGS)[ring],
         table=np.array(TABLES)[ring],
         latency=np.full_like(place, LEAST_LATENCY),
+        apart=designs.schemes_apart()[place],
     )
 
 
@@ -212,18 +214,28 @@ class _Plans:
 
     def __init__(self, goal: Goal, designs: Space, tally: Tally) -> None:
         self._goal, self._designs, self._tally = goal, designs, tally
-        self._untried: dict[tuple[int, int], list[int]] = {}  # activation memories, for lanes and positions
-        self._too_small: dict[tuple[int, int], int] = {}
+        self._untried: dict[tuple[Any, ...], list[int]] = {}  # activation memories, for designs whose plans are alike
+        self._too_small: dict[tuple[Any, ...], int] = {}
 
     def may_do(self, config: EngineConfig) -> bool:
         """Whether the activation memory of a design is worth a try."""
-        shape = config.geometry.tk, config.geometry.tp
-        if shape not in self._untried:
-            alike = (self._designs.tk == shape[0]) & (self._designs.tp == shape[1])
-            self._untried[shape] = sorted(set(self._designs.am_depth[alike].ravel().tolist()) - {0})
-        while shape not in self._too_small and config.am_depth <= max(self._untried[shape], default=0):
-            self._try(replace(config, am_depth=self._untried[shape].pop()))
-        return config.am_depth > self._too_small.get(shape, 0)
+        kind = self._kind(config)
+        if kind not in self._untried:
+            alike = (self._designs.tk == config.geometry.tk) & (self._designs.tp == config.geometry.tp)
+            self._untried[kind] = sorted(set(self._designs.am_depth[alike].ravel().tolist()) - {0})
+        while kind not in self._too_small and config.am_depth <= max(self._untried[kind], default=0):
+            self._try(replace(config, am_depth=self._untried[kind].pop()))
+        return config.am_depth > self._too_small.get(kind, 0)
+
+    def _kind(self, config: EngineConfig) -> tuple[Any, ...]:
+        """What a plan depends on beside the activation memory: with several images the ring says what they share."""
+        columns = Designs.of([config])
+        unrolled = []
+        for shapes in self._goal.networks.values():
+            rows = _rows_of_many(self._goal.rules, shapes, columns.rows)
+            unrolled.append(bool(unrolls(shapes, config, columns.rows, rows, columns.ring, columns.table)[0]))
+        ring = config.ring_depth if self._goal.images > 1 else 0
+        return config.geometry.tk, config.geometry.tp, ring, *unrolled
 
     def _try(self, config: EngineConfig) -> None:
         for shapes in self._goal.networks.values():
@@ -235,7 +247,7 @@ class _Plans:
     def refused(self, config: EngineConfig, refusal: IlmpqError) -> None:
         """A network cannot run on a design."""
         if isinstance(refusal, MemoryTooSmall):
-            self._too_small[config.geometry.tk, config.geometry.tp] = config.am_depth
+            self._too_small[self._kind(config)] = config.am_depth
         self._tally.refusals[config.am_depth * config.word_bytes] = str(refusal)
 
     def bound(self, config: EngineConfig, designs: Designs) -> Cycles:

@@ -144,6 +144,11 @@ class Space:
             found[kind.scheme] = found.get(kind.scheme, 0) + count
         return found
 
+    def schemes_apart(self) -> Column:
+        """Whether every scheme of a design stands on one array."""
+        kinds = sum(np.not_equal(n, 0).astype(np.int64) for n in self.rows.values())
+        return np.equal(kinds, sum(np.not_equal(n, 0).astype(np.int64) for n in self.schemes().values()))
+
     def step_words(self) -> Column:
         """64-bit words of a step of the weight image."""
         bits = self.tk * np.asarray(sum(n * scheme_named(s).bits for s, n in self.schemes().items()))
