@@ -312,9 +312,10 @@ def comparison_notes(rows: Sequence[Mapping[str, Any]], errors: Mapping[str, Map
                 f"{r['device']}, {r['act_bits']} bits: {r['design']} is {ratio:.2f} × as fast as the fair Fixed4, "
                 "which uses DSPs and LUTs too"
             )
-    worst, mean = (100 * errors["lut"][key] for key in ("worst", "mean"))
+    whole, around = ([100 * errors[cost][key] for key in ("mean", "worst")] for cost in ("lut", "lut around"))
     return [
         *found,
-        f"Resources are from a model: {mean:.1f} % off on average, {worst:.1f} % at worst, on {errors['lut']['points']:.0f} "
-        "synthesised engines it was not fitted to. Cycles are from the cycle model; the clock is an assumption.",
+        f"Resources are from a model: its LUTs are {whole[0]:.1f} % off on average, {whole[1]:.1f} % at worst, on "
+        f"{errors['lut']['points']:.0f} synthesised engines it was not fitted to ({around[0]:.1f} % and {around[1]:.1f} % of "
+        "what is around the arrays, which are counted). Cycles are from the cycle model; the clock is an assumption.",
     ]
