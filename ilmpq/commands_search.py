@@ -288,16 +288,18 @@ def compare(
 
 
 def _print_comparison(rows: list[dict[str, Any]], errors: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    from .console import comparison_notes, comparison_table
+    from .console import comparison_table, fair_notes, model_note
 
     if as_json:
         print_json({"rows": rows, "resource_model": errors})
         return
+    if not quiet and (notes := fair_notes(rows)):
+        print("\n".join(notes), end="\n\n")
     for device, bits in dict.fromkeys((r["device"], r["act_bits"]) for r in rows):
         print_table(comparison_table([r for r in rows if (r["device"], r["act_bits"]) == (device, bits)]))
         print()
     if not quiet:
-        print("\n".join(comparison_notes(rows, errors)))
+        print(model_note(errors))
 
 
 def _write_comparison(rows: list[dict[str, Any]], csv: Path | None, png: Path | None) -> None:

@@ -302,20 +302,21 @@ SPEEDUPS = {
 }
 
 
-def comparison_notes(rows: Sequence[Mapping[str, Any]], errors: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What the table assumes, and the fair comparison in words."""
-    found = []
-    for r in rows:
-        if r["design"] in ("mixed", "mixed_pot3") and "fixed4_fair" in r["speedup"]:
-            ratio = r["speedup"]["fixed4_fair"]
-            found.append(
-                f"{r['device']}, {r['act_bits']} bits: {r['design']} is {ratio:.2f} × as fast as the fair Fixed4, "
-                "which uses DSPs and LUTs too"
-            )
-    whole, around = ([100 * errors[cost][key] for key in ("mean", "worst")] for cost in ("lut", "lut around"))
+def fair_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The fair comparison in words."""
     return [
-        *found,
+        f"{r['device']}, {r['act_bits']} bits: {r['design']} is {r['speedup']['fixed4_fair']:.2f} × as fast as the fair Fixed4, "
+        "which uses DSPs and LUTs too"
+        for r in rows
+        if r["design"] in ("mixed", "mixed_pot3") and "fixed4_fair" in r["speedup"]
+    ]
+
+
+def model_note(errors: Mapping[str, Mapping[str, float]]) -> str:
+    """What the table assumes."""
+    whole, around = ([100 * errors[cost][key] for key in ("mean", "worst")] for cost in ("lut", "lut around"))
+    return (
         f"Resources are from a model: its LUTs are {whole[0]:.1f} % off on average, {whole[1]:.1f} % at worst, on "
         f"{errors['lut']['points']:.0f} synthesised engines it was not fitted to ({around[0]:.1f} % and {around[1]:.1f} % of "
-        "what is around the arrays, which are counted). Cycles are from the cycle model; the clock is an assumption.",
-    ]
+        "what is around the arrays, which are counted). Cycles are from the cycle model; the clock is an assumption."
+    )
