@@ -21,17 +21,17 @@ from .designfile import NAME as GEOMETRY
 from .designfile import save_design
 from .errors import AccuracyMissed, IlmpqError, UsageError
 from .files import PathKind, path_kind, write_json
-from .job import Job, _digest, open_job, validation_batch
+from .job import Job, digest, open_job, validation_batch
 from .options import AUTO, Options
 from .pipeline import quantize
 from .points import Point, Question, candidates
 from .reporter import OneBar, Reporter, Silent
 from .results import full_path
-from .runfolder import CONFIG, SUMMARY, RunFolder
+from .runfolder import CONFIG, FRONT, POINTS, SUMMARY, RunFolder
 from .workload import shapes_of
 
-FRONT, PICTURE = "front.json", "front.png"
-POINTS, DESIGNS = "points", "designs"  # folders: a RUN folder of every point, and its geometry.json
+PICTURE = "front.png"
+DESIGNS = "designs"  # the folder of every point's geometry.json, as POINTS of its RUN folder
 
 
 @dataclass(frozen=True)
@@ -153,9 +153,9 @@ def _contents(data: Dataset, batch: int, reporter: Reporter) -> str:
     found = []
     reporter.stage("read images", len(data))
     for images, labels in data.batches(batch):
-        found.append(_digest(images) if labels is None else _digest(images, labels))
+        found.append(digest(images) if labels is None else digest(images, labels))
         reporter.advance(len(images))
-    return _digest(np.array(found))
+    return digest(np.array(found))
 
 
 def _identity(job: Job, question: Question, labelled: str) -> dict[str, Any]:

@@ -82,10 +82,10 @@ class Job:
         ignored = {"val", "val_images", "max_drop"}
         chosen = {k: v for k, v in self.options.to_dict().items() if k not in ignored}
         chosen = {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.items()}
-        given = None if self.assignment is None else _digest(*(self.assignment[n.name] for n in self.graph.weighted))
+        given = None if self.assignment is None else digest(*(self.assignment[n.name] for n in self.graph.weighted))
         contents = {
-            "network": _digest(*(a for p in self.graph.parameters.values() for a in (p.weight, p.bias))),
-            "calibration images": None if self.images is None else _digest(self.images),
+            "network": digest(*(a for p in self.graph.parameters.values() for a in (p.weight, p.bias))),
+            "calibration images": None if self.images is None else digest(self.images),
             "contents of the assignment": given,
             "version of ilmpq": __version__,
         }
@@ -149,11 +149,11 @@ def _design(graph: Graph, name: str, options: Options) -> EngineConfig | None:
     return fastest(Goal({name: shapes_of(graph)}, part_named(options.device), rules)).config
 
 
-def _digest(*arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256()
+def digest(*arrays: NDArray[Any]) -> str:
+    found = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()
 
 
 def _load(source: str | Path | nn.Module, options: Options) -> tuple[Loaded, Preprocess, Options]:

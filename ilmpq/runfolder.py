@@ -32,10 +32,7 @@ from .rowquant import QuantModel, RowQuant
 MODEL, PROGRAM, FLOAT, ROWS = "model.safetensors", "program.safetensors", "float.safetensors", "rows.csv"
 SUMMARY, CONFIG, LOG = "summary.json", "config.json", "log.txt"
 EXPORTS = "export"  # the folder in which exports lie
-_OF_A_SEARCH = (
-    "front.json",
-    "points",
-)  # what `ilmpq search` keeps of accuracies and RUN folders, in a folder of its own
+FRONT, POINTS = "front.json", "points"  # of a search, in a folder of its own: accuracies, and RUN folders
 _RESULTS = (MODEL, PROGRAM, FLOAT, ROWS, CONFIG, SUMMARY)  # the summary last: a folder with one is whole
 _PARTIAL, _STATE, _IMAGES, _CPU, _LOCK = ".partial", "state.json", "images.safetensors", "cpu.json", ".lock"
 _VERSION = 1
@@ -70,7 +67,7 @@ class RunFolder:
 
     def verify_alone(self) -> RunFolder:
         """That no search with accuracy keeps its points here: a run would come between it and its `--resume`."""
-        found = [name for name in _OF_A_SEARCH if path_kind(self.path / name) is not PathKind.ABSENT]
+        found = [name for name in (FRONT, POINTS) if path_kind(self.path / name) is not PathKind.ABSENT]
         if found:
             raise UsageError(f"{self.path} holds {found[0]} of an `ilmpq search`: choose a new folder with --out")
         return self
