@@ -23,7 +23,7 @@ from ilmpq.placeholder import placeholder
 from ilmpq.program import Program
 from ilmpq.schemes import BY_NAME
 
-SIZE = 4, 80
+SIZE = 4, 104
 CALM = Timing(latency=10)
 ROUGH = Timing(latency=45, bytes_per_cycle=6.0, stall=0.4, words_first=0.5, seed=5)
 MOST_CYCLES = 60_000  # of a whole run
@@ -132,7 +132,7 @@ def test_an_error_response_to_a_read_names_who_reads(small: Network, burst: int)
         assert descriptor in small.descriptors()
 
 
-@pytest.mark.parametrize("burst", [0, 3, 17, 39])
+@pytest.mark.parametrize("burst", [0, 3, 17, 28])
 def test_an_error_response_to_a_write_names_the_store(small: Network, burst: int) -> None:
     small.engine.fail(Port.WRITE, burst)
     code, descriptor = small.refused(ROUGH)

@@ -135,21 +135,24 @@ def test_cells_are_right_for_all_inputs(tmp_path, defines):
     assert int(re.search(r"ok: (\d+) checks", done.stdout)[1]) > 10_000
 
 
+NETLIST_BITS = (4, 5, 8) if NIGHTLY else (4, 8)
+
+
 @pytest.fixture(scope="module")
 def synthesised(tmp_path_factory):
     primitives()  # skips where yosys is missing
     folder = tmp_path_factory.mktemp("netlists")
-    return folder, netlists(folder, 16, (4, 5, 8))
+    return folder, netlists(folder, 16, NETLIST_BITS)
 
 
 def test_no_cost_grew(synthesised):
     """LUT, FF, carry, DSP and BRAM of every array at 16 lanes, within 2 % of the baseline; at most 3 LUTs deep."""
     _, run = synthesised
     assert run.returncode == 0, run.stdout[-3000:]
-    assert run.stderr.count("LUT/MAC") == 32
+    assert run.stderr.count("LUT/MAC") == (32 if NIGHTLY else 21)
 
 
-@pytest.mark.parametrize("act_bits", [4, 5, 8])
+@pytest.mark.parametrize("act_bits", NETLIST_BITS)
 @pytest.mark.parametrize(("array", "module", "tp"), SYNTHESISED)
 def test_netlist_equals_integers(synthesised, array, module, tp, act_bits):
     folder, _ = synthesised
