@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
 
 from .errors import UsageError
 from .schemes import Kind, Scheme
@@ -55,6 +54,8 @@ def cluster(scores: RowScores, counts: Sequence[int], rng: np.random.Generator) 
     if clusters < len(counts):  # too few different rows to tell clusters apart
         return transport(scores.cost, counts)
     seed = int(rng.integers(2**31))
+    from sklearn.cluster import KMeans  # takes most of a second to import, which a search need not pay
+
     centres = KMeans(clusters, n_init=10, random_state=seed).fit(features).cluster_centers_
     of_scheme = linear_sum_assignment(centres.T)[1]
     centres = centres[of_scheme]
