@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .workload import Shapes
 
 THREADS_PER_CORE = 4  # more only cost memory
 
@@ -33,8 +36,13 @@ ActBits = Annotated[str, typer.Option(help="activation bits 4…8; per layer: 4,
 RatioOption = Annotated[
     str | None, typer.Option(help="rows in percent: PoT4:Fixed4:Fixed8, or pot3:70,fix4:25,fix8:5; default 60:35:5")
 ]
+Calib = Annotated[str | None, typer.Option(help="calibration images (no labels needed); default: made up")]
+CalibImages = Annotated[int | None, typer.Option(help="how many of them; default: by effort and size")]
 Val = Annotated[str | None, typer.Option(help="labelled images: folder of class folders, .npz with x and y, or digits")]
 ValImages = Annotated[int | None, typer.Option(help="use only so many labelled images")]
+MeasuringEffort = Annotated[str | None, typer.Option("--effort", help="fast, normal (default) or high")]
+MeasuringSeed = Annotated[int | None, typer.Option("--seed", help="of the quantizations; default 0")]
+KeepMeasured = Annotated[bool, typer.Option("--resume", help="keep what is measured, and go on")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: all cores")]
 Json = Annotated[bool, typer.Option("--json", help="print results as JSON")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress, no notes")]
@@ -82,3 +90,22 @@ def input_options(
         "mean": None if mean is None else parse_channels("--mean", mean),
         "std": None if std is None else parse_channels("--std", std),
     }
+
+
+def width_of(text: str) -> int:
+    """One of the widths of `--act-bits`, where several may be given."""
+    if text.strip() not in {"4", "5", "6", "7", "8"}:
+        raise UsageError(f"--act-bits must be from 4 to 8, several with commas, not {text.strip()!r}")
+    return int(text)
+
+
+def shapes_named(model: str, arch: str | None, input_shape: str | None) -> tuple[str, Shapes]:
+    """A network's name and shapes, which need no weights."""
+    from .inspection import network_of
+    from .options import Options
+    from .preprocess import parse_shape
+    from .workload import shapes_of
+
+    options = Options(arch=arch, input_shape=None if input_shape is None else parse_shape(input_shape))
+    graph, _ = network_of(model, options)
+    return Path(model).stem if Path(model).suffix else model, shapes_of(graph)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import __version__, commands_search
+from . import __version__, commands_compare, commands_search
 from .arguments import (
     ActBits,
     Arch,
+    Calib,
+    CalibImages,
     Device,
     InputShape,
     Json,
@@ -49,8 +51,8 @@ app = typer.Typer(
 def quantize(
     model: Model,
     out: Annotated[Path | None, typer.Option(help="RUN folder; default runs/NAME")] = None,
-    calib: Annotated[str | None, typer.Option(help="calibration images (no labels needed); default: made up")] = None,
-    calib_images: Annotated[int | None, typer.Option(help="how many of them; default: by effort and size")] = None,
+    calib: Calib = None,
+    calib_images: CalibImages = None,
     val: Val = None,
     val_images: ValImages = None,
     arch: Arch = None,
@@ -294,7 +296,7 @@ def doctor(as_json: Json = False, quiet: Quiet = False) -> None:
 
 
 app.command()(commands_search.search)
-app.command()(commands_search.compare)
+app.command()(commands_compare.compare)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,19 +1,24 @@
-"""The commands that weigh designs: `search` finds the fastest, also one that keeps the accuracy; `compare` sets it beside its rivals."""
+"""`search`: the fastest design of a chip, also one that keeps the accuracy."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .arguments import (
     Arch,
+    Calib,
+    CalibImages,
     Device,
     InputShape,
     Json,
+    KeepMeasured,
     Mean,
+    MeasuringEffort,
+    MeasuringSeed,
     Preset,
     Quiet,
     Std,
@@ -23,7 +28,9 @@ from .arguments import (
     input_options,
     print_json,
     print_table,
+    shapes_named,
     use_threads,
+    width_of,
 )
 from .errors import Interrupted, UsageError, printable
 
@@ -33,10 +40,6 @@ if TYPE_CHECKING:
     from .options import Options
     from .points import Question
     from .reporter import Reporter
-    from .workload import Shapes
-
-
-MOST_BATCH = 16
 
 
 def search(
@@ -70,14 +73,14 @@ def search(
     ] = False,
     val: Val = None,
     val_images: ValImages = None,
-    calib: Annotated[str | None, typer.Option(help="calibration images (no labels needed); default: made up")] = None,
-    calib_images: Annotated[int | None, typer.Option(help="how many of them; default: by effort and size")] = None,
-    effort: Annotated[str | None, typer.Option(help="fast, normal (default) or high")] = None,
+    calib: Calib = None,
+    calib_images: CalibImages = None,
+    effort: MeasuringEffort = None,
     time_budget: Annotated[
         str | None, typer.Option(help="begin no design after so long: seconds, or as 10m or 2h")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="keep what is measured, and go on")] = False,
-    seed: Annotated[int | None, typer.Option(help="of the quantizations; default 0")] = None,
+    resume: KeepMeasured = False,
+    seed: MeasuringSeed = None,
     threads: Threads = None,
     arch: Arch = None,
     input_shape: InputShape = None,
@@ -120,10 +123,18 @@ def search(
             )
         rules = DEFAULT_SCHEMES if schemes is None else schemes
         _search(
-            models, part, rules, _bits(act_bits or "4"), out or Path("geometry.json"), arch, input_shape, as_json, quiet
+            models,
+            part,
+            rules,
+            width_of(act_bits or "4"),
+            out or Path("geometry.json"),
+            arch,
+            input_shape,
+            as_json,
+            quiet,
         )
         return
-    bits = (int(b) for b in "45678") if act_bits is None else (_bits(b) for b in act_bits.split(","))
+    bits = (int(b) for b in "45678") if act_bits is None else (width_of(b) for b in act_bits.split(","))
     question = Question(
         part,
         SCHEMES if schemes is None else (schemes,),
@@ -180,7 +191,7 @@ def _search(
 
     check_target(out)
     rules = Rules.parse(schemes, act_bits)
-    networks = {name: shapes for model in models for name, shapes in [_shapes(model, arch, input_shape)]}
+    networks = {name: shapes for model in models for name, shapes in [shapes_named(model, arch, input_shape)]}
     if len(networks) < len(models):
         raise UsageError(f"networks must be different, not {', '.join(models)}")
     with Terminal(quiet) as terminal:
@@ -245,77 +256,6 @@ def _draw(found: Front, folder: Path, reporter: Reporter) -> None:
     draw_front(folder / PICTURE, found.to_dict())
 
 
-def compare(
-    model: Annotated[str, typer.Argument(help="a model file, a RUN folder, or an architecture's name")],
-    device: Annotated[
-        list[str] | None, typer.Option(help="xc7z020 or xc7z045; may be given twice; default: both")
-    ] = None,
-    act_bits: Annotated[str, typer.Option(help="activation bits, 4 to 8; several with commas")] = "4",
-    batch: Annotated[int, typer.Option(help="images of a program, 1 to 16: late layers share their weights")] = 1,
-    csv: Annotated[Path | None, typer.Option(help="write the rows as CSV")] = None,
-    png: Annotated[Path | None, typer.Option(help="draw frames per second (needs matplotlib)")] = None,
-    arch: Arch = None,
-    input_shape: InputShape = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Set mixed rows beside uniform fixed-point: each the best design that the same search finds under the same limits."""
-    from .compare import DESIGNS, compare, model_errors, of_run, speedups
-    from .console import Terminal
-    from .device import PARTS, part_named
-    from .files import check_target
-
-    parts = [part_named(name) for name in dict.fromkeys(device or PARTS)]
-    bits = list(dict.fromkeys(_bits(part) for part in act_bits.split(",")))
-    if not 1 <= batch <= MOST_BATCH:
-        raise UsageError(f"--batch must be from 1 to {MOST_BATCH}, not {batch}")
-    for option, path in (("--csv", csv), ("--png", png)):
-        if path is not None:
-            check_target(path, option)
-    run = of_run(Path(model))
-    for option, value in (("--arch", arch), ("--input-shape", input_shape)):
-        if run and value is not None:
-            raise UsageError(f"{option} must not be given with a RUN folder, which has its own")
-    name, shapes = (run.name, run.shapes) if run else _shapes(model, arch, input_shape)
-    with Terminal(quiet) as terminal:
-        terminal.stage("search", len(parts) * sum(design.exists(count) for count in bits for design in DESIGNS))
-        rows = compare({name: shapes}, parts, bits, batch=batch, advance=terminal.advance, refuse=terminal.note)
-    found = speedups([run.with_accuracy(row.to_dict()) if run else row.to_dict() for row in rows])
-    try:
-        _print_comparison(found, model_errors(), as_json, quiet)
-    finally:  # also where the reader of stdout has left
-        _write_comparison(found, csv, png)
-
-
-def _print_comparison(rows: list[dict[str, Any]], errors: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    from .console import comparison_table, fair_notes, model_note
-
-    if as_json:
-        print_json({"rows": rows, "resource_model": errors})
-        return
-    if not quiet and (notes := fair_notes(rows)):
-        print("\n".join(notes), end="\n\n")
-    for device, bits in dict.fromkeys((r["device"], r["act_bits"]) for r in rows):
-        print_table(comparison_table([r for r in rows if (r["device"], r["act_bits"]) == (device, bits)]))
-        print()
-    if not quiet:
-        print(model_note(errors))
-
-
-def _write_comparison(rows: list[dict[str, Any]], csv: Path | None, png: Path | None) -> None:
-    from .compare import write_csv
-    from .files import given_by
-
-    if csv is not None:
-        with given_by("--csv"):
-            write_csv(csv, rows)
-    if png is not None:
-        from .plot import draw_comparison
-
-        with given_by("--png"):
-            draw_comparison(png, rows)
-
-
 def _needed(device: str | None) -> str:
     if device is None:
         raise UsageError("--device must be given: xc7z020 (PYNQ-Z1, PYNQ-Z2, ZedBoard) or xc7z045 (ZC706)")
@@ -329,21 +269,3 @@ def _seconds(text: str) -> float:
     if seconds <= 0:
         raise UsageError(f"--time-budget must be a time like 90 (seconds), 10m or 2h, not {text!r}")
     return seconds
-
-
-def _bits(text: str) -> int:
-    if text.strip() not in {"4", "5", "6", "7", "8"}:
-        raise UsageError(f"--act-bits must be from 4 to 8, several with commas, not {text.strip()!r}")
-    return int(text)
-
-
-def _shapes(model: str, arch: str | None, input_shape: str | None) -> tuple[str, Shapes]:
-    """A network's name and shapes."""
-    from .inspection import network_of
-    from .options import Options
-    from .preprocess import parse_shape
-    from .workload import shapes_of
-
-    options = Options(arch=arch, input_shape=None if input_shape is None else parse_shape(input_shape))
-    graph, _ = network_of(model, options)
-    return Path(model).stem if Path(model).suffix else model, shapes_of(graph)

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from .device import Part
-from .errors import DoesNotFit, UsageError
+from .errors import DoesNotFit, ModelError, UsageError
 from .files import PathKind, path_kind, write_atomically
 from .geometry import MOST_BITS_OF_FOUR
+from .ratio import Ratio
 from .resources import errors, summary
-from .runfolder import RunFolder
+from .runfolder import SUMMARY, RunFolder
 from .schemes import scheme_named
 from .search import Found, Goal, fastest, rows_of
 from .space import Rules, Space, space
+from .strict import percent, whole
 from .workload import Shapes, shapes_of
 
 ROW_BYTES = 9  # of a row's scheme, multiplier and bias
@@ -80,10 +82,23 @@ class Row:
     found: Found
     accuracy: float | None = None
 
+    @property
+    def act_bits(self) -> int:
+        return self.found.config.geometry.act_bits
+
+    @property
+    def rules(self) -> Rules:
+        return self.design.rules(self.act_bits)
+
+    @property
+    def ratio(self) -> Ratio:
+        """Of every layer, or of those between the first and the last."""
+        return self.rules.ratio(self.found.config.geometry)
+
     def to_dict(self) -> dict[str, Any]:
         """As `compare --json` has it."""
         config, frame = self.found.config, self.found.frames[self.network]
-        rules = self.design.rules(config.geometry.act_bits)
+        rules = self.rules
         images = self.found.images
         seconds = frame.cycles / (self.part.assumed_clock_mhz * 1e6)  # until all of them are done
         cost = self.found.cost
@@ -95,8 +110,8 @@ class Row:
             "arrays": ", ".join(map(str, config.geometry.arrays)),
             "tk": config.geometry.tk,
             "tp": config.geometry.tp,
-            "act_bits": config.geometry.act_bits,
-            "ratio": str(rules.ratio(config.geometry)),
+            "act_bits": self.act_bits,
+            "ratio": str(self.ratio),
             "ends": rules.ends,
             "clock_mhz": self.part.assumed_clock_mhz,
             "lut": round(cost.lut),
@@ -210,11 +225,23 @@ class RunAccuracy:
     ratio: str | None
     act_bits: int | str
     accuracy: float | None
+    accuracy_float: float | None = None
+    images: int | None = None  # labelled ones that it was measured on
 
     def with_accuracy(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row, with the run's accuracy if it has the run's ratio, in every layer, and bits."""
         same = (row["ratio"], row["ends"], row["act_bits"]) == (self.ratio, None, self.act_bits)
         return row | {"accuracy": self.accuracy} if same else row
+
+    def why_nowhere(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
+        """Why the accuracy stands in none of the rows, if it does not."""
+        if self.accuracy is None or any(row["accuracy"] is not None for row in rows):
+            return None
+        mix = f"the ratio {self.ratio}" if self.ratio else "rows by --budget or --assignment"
+        return (
+            f"{self.name} has {mix} and {self.act_bits} activation bits, which none of these designs has, so its accuracy "
+            f"of {self.accuracy:.2f} % stands in no row: give the model itself and --val to measure every design"
+        )
 
 
 def of_run(path: Path) -> RunAccuracy | None:
@@ -223,5 +250,13 @@ def of_run(path: Path) -> RunAccuracy | None:
         return None
     run = RunFolder.open(path)
     told = run.summary()
-    ratio, accuracy = told.get("ratio"), told.get("accuracy_quantized")
-    return RunAccuracy(path.resolve().name, shapes_of(run.graph()), ratio, told.get("act_bits", 4), accuracy)
+    shapes = shapes_of(run.graph())
+    try:
+        before, after = (
+            None if told.get(key) is None else percent(told[key], key)
+            for key in ("accuracy_float", "accuracy_quantized")
+        )
+        images = whole(told.get("images_evaluated", 0), "images_evaluated")
+    except ValueError as error:
+        raise ModelError(f"{path / SUMMARY} is damaged: {error}; make the run again") from None
+    return RunAccuracy(path.resolve().name, shapes, told.get("ratio"), told.get("act_bits", 4), after, before, images)

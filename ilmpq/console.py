@@ -312,6 +312,11 @@ def fair_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
+def float_note(told: Mapping[str, Any]) -> str:
+    """What accuracies are to be held against."""
+    return f"Accuracy is the integer program's on {told['images']:,} images; the float network's is {told['accuracy_float']:.2f} %."
+
+
 def model_note(errors: Mapping[str, Mapping[str, float]]) -> str:
     """What the table assumes."""
     whole, around = ([100 * errors[cost][key] for key in ("mean", "worst")] for cost in ("lut", "lut around"))

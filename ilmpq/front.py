@@ -6,28 +6,22 @@ folder of its own, and `front.json` tells after every one what is known so far, 
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import __version__, zoo
-from .data import Dataset
+from . import __version__
 from .designfile import NAME as GEOMETRY
 from .designfile import save_design
-from .errors import AccuracyMissed, IlmpqError, UsageError
-from .files import PathKind, path_kind, write_json
-from .job import Job, digest, open_job, validation_batch
+from .errors import AccuracyMissed
+from .files import write_json
+from .measuring import Accuracy, Measuring
 from .options import AUTO, Options
-from .pipeline import quantize
 from .points import Point, Question, candidates
 from .reporter import OneBar, Reporter, Silent
-from .results import full_path
-from .runfolder import CONFIG, FRONT, POINTS, SUMMARY, RunFolder
+from .runfolder import FRONT
 from .workload import shapes_of
 
 PICTURE = "front.png"
@@ -90,7 +84,7 @@ class Front:
             save_design(folder / GEOMETRY, self.best.design)
 
 
-Measure = Callable[[Path, Point, Reporter], tuple[float, float]]
+Measure = Callable[[Point, Reporter], Accuracy]
 
 
 def explore(
@@ -103,89 +97,22 @@ def explore(
 ) -> Front:
     """Measure designs for a network, by `options` except for ratio and activation bits, and leave all in a folder."""
     started = time.monotonic()
-    if path_kind(Path(source)) is PathKind.ABSENT and zoo.is_name(str(source)):
-        raise UsageError(f"{source} is an architecture and has no weights to measure: give a checkpoint of it")
-    job = open_job(source, options)
-    if job.validation is None:
-        raise UsageError("accuracy is measured on labelled images: give them with --val")
-    _check_folder(folder, job.files())
-    images = len(job.validation)
+    measuring = Measuring.open(source, folder, options)
 
-    def measure(path: Path, point: Point, told: Reporter) -> tuple[float, float]:
+    def measure(point: Point, told: Reporter) -> Accuracy:
         geometry = folder.resolve() / DESIGNS / f"{point.name}.json"
         save_design(geometry, point.design)
         bits = str(point.design["act_bits"])
         own = replace(options, ratio=AUTO, geometry=str(geometry), act_bits=bits, max_drop=None)
-        begun = RunFolder(path).resumable
-        if not begun:  # what else lies there is damaged, or was measured on other images
-            shutil.rmtree(path, ignore_errors=True)
-        summary = quantize(source, path, own, begun, told).summary()
-        return summary["accuracy_float"], summary["accuracy_quantized"]
+        return measuring.measure(point.name, own, told)
 
-    identity = _identity(job, question, _contents(job.validation, validation_batch(job.graph), reporter))
-    with RunFolder.begin(folder, identity, resume, job.files()):
-        if not resume:
-            for name in (POINTS, DESIGNS):
-                shutil.rmtree(folder / name, ignore_errors=True)
-            (folder / PICTURE).unlink(missing_ok=True)
-        network = Path(job.source).stem
-        found = candidates({network: shapes_of(job.graph)}, question, reporter)
-        points = tuple(read_back(folder / POINTS / p.name, p, images, reporter) for p in found)
-        front = Front(question, network, images, points, options.max_drop)
-        stages = 2 + (job.images is None) + (options.settings.tune_macs > 0)
-        deadline = None if question.seconds is None else started + question.seconds
-        return measure_all(front, folder, measure, deadline, stages, reporter)
-
-
-def _check_folder(folder: Path, inputs: Iterable[Path]) -> None:
-    """That a search may write and delete here."""
-    if folder.suffix == ".json":
-        raise UsageError(f"--out must be a folder where accuracy is measured, not {folder}: leave the .json away")
-    if (folder / CONFIG).exists():
-        raise UsageError(f"{folder} is a RUN folder: choose another --out")
-    for read in inputs:
-        if read.resolve().is_relative_to(folder.resolve()):
-            raise UsageError(f"{folder} holds {read.name}, which this search reads: choose another --out")
-
-
-def _contents(data: Dataset, batch: int, reporter: Reporter) -> str:
-    """A digest of labelled images, which may be too many to hold at a time."""
-    found = []
-    reporter.stage("read images", len(data))
-    for images, labels in data.batches(batch):
-        found.append(digest(images) if labels is None else digest(images, labels))
-        reporter.advance(len(images))
-    return digest(np.array(found))
-
-
-def _identity(job: Job, question: Question, labelled: str) -> dict[str, Any]:
-    """What a search that goes on must have in common with its beginning."""
-    data = {
-        "val": full_path(job.options.val),
-        "val_images": len(job.validation or ()),
-        "content of the labelled images": labelled,
-    }
     asked = {"schemes": list(question.schemes), "act_bits": list(question.act_bits), "device": question.part.name}
-    return {**job.identity(), **data, **asked}
-
-
-def read_back(path: Path, point: Point, images: int, reporter: Reporter) -> Point:
-    """The point with what its RUN folder tells, if it was measured there on so many images."""
-    if not (path / SUMMARY).exists():
-        return point
-    try:
-        told = RunFolder.open(path).summary()
-    except IlmpqError:
-        told = {}
-    before, after = told.get("accuracy_float"), told.get("accuracy_quantized")
-    if told.get("images_evaluated") == images and _is_percentage(before) and _is_percentage(after):
-        return replace(point, accuracy_float=before, accuracy=after)
-    reporter.note(f"{point.name} is measured again: its {SUMMARY} tells no accuracy on {images} images")
-    return point
-
-
-def _is_percentage(value: object) -> bool:
-    return isinstance(value, float) and 0 <= value <= 100
+    with measuring.begin(asked, (DESIGNS, PICTURE), resume, reporter):
+        found = candidates({measuring.network: shapes_of(measuring.job.graph)}, question, reporter)
+        points = tuple(p.with_accuracy(measuring.known(p.name, reporter)) for p in found)
+        front = Front(question, measuring.network, len(measuring.validation), points, options.max_drop)
+        deadline = None if question.seconds is None else started + question.seconds
+        return measure_all(front, folder, measure, deadline, measuring.stages, reporter)
 
 
 def measure_all(
@@ -205,11 +132,13 @@ def measure_all(
                 )
                 break
             begun += 1
-            before, after = measure(folder / POINTS / point.name, point, bar)
-            point = replace(point, accuracy_float=before, accuracy=after)
+            found = measure(point, bar)
+            point = point.with_accuracy(found)
             front = front.with_point(point)
             front.save(folder)
-            reporter.note(f"{point.name}: {point.frames_per_s:,.1f} frames/s, {after:.2f} % ({after - before:+.2f})")
+            reporter.note(
+                f"{point.name}: {point.frames_per_s:,.1f} frames/s, {found.after:.2f} % ({found.after - found.before:+.2f})"
+            )
         bar.next()
         if not front.question.whole and point.keeps(front.max_drop):
             break

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from .designfile import describe
 from .device import Part
@@ -14,6 +14,9 @@ from .reporter import Reporter
 from .search import Found, Goal, fastest
 from .space import DEFAULT_SCHEMES, LEAST_FIX8, Rules
 from .workload import Shapes
+
+if TYPE_CHECKING:
+    from .measuring import Accuracy
 
 SCHEMES = (DEFAULT_SCHEMES, "pot3@lut,fix4@dsp,fix8@dsp", "fix4@dsp,fix4@lut,fix8@dsp")
 SHARES = (LEAST_FIX8, 10, 20)  # least percent of the rows in Fixed8
@@ -54,6 +57,9 @@ class Point:
     def keeps(self, most: float | None) -> bool:
         """Whether it was measured and loses no more."""
         return most is not None and self.drop is not None and self.drop <= most
+
+    def with_accuracy(self, found: Accuracy | None) -> Point:
+        return self if found is None else replace(self, accuracy_float=found.before, accuracy=found.after)
 
     def to_dict(self) -> dict[str, Any]:
         """As front.json has it."""

@@ -62,6 +62,14 @@ def real(value: object, what: str) -> float:
     return value
 
 
+def percent(value: object, what: str) -> float:
+    """A number from 0 to 100."""
+    found = real(value, what)
+    if not 0 <= found <= 100:
+        raise _wrong(what, "from 0 to 100", value)
+    return found
+
+
 def truth(value: object, what: str) -> bool:
     """True or false."""
     if type(value) is not bool:

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from test_cli import run_main
 
-from ilmpq import front, pipeline
+from ilmpq import front, measuring, pipeline
 from ilmpq.demo import digits_graph
 from ilmpq.designfile import load_design
 from ilmpq.device import PARTS
 from ilmpq.errors import AccuracyMissed, UsageError
 from ilmpq.front import Front, check_answer, explore, measure_all
+from ilmpq.measuring import Accuracy
 from ilmpq.options import Effort, Options
 from ilmpq.points import Point, Question, candidates
 from ilmpq.reporter import OneBar, Silent
-from ilmpq.runfolder import RunFolder
+from ilmpq.runfolder import FRONT, POINTS, RunFolder
 from ilmpq.search import Goal, fastest
 from ilmpq.space import Rules
 from ilmpq.workload import shapes_of
@@ -61,7 +62,7 @@ def make(design):
 def measured_as(*accuracies, calls=None):
     """A measurement that gives points these accuracies by their number; 90 % in float."""
 
-    def measure(_path, point, reporter):
+    def measure(point, reporter):
         reporter.stage("quantize", 4)
         reporter.advance(4)
         reporter.note("about calibration")
@@ -70,7 +71,7 @@ def measured_as(*accuracies, calls=None):
         accuracy = accuracies[int(point.name[1:])]
         if accuracy is None:
             raise KeyboardInterrupt
-        return 90.0, accuracy
+        return Accuracy(90.0, accuracy)
 
     return measure
 
@@ -173,7 +174,7 @@ def test_digits_are_measured_and_a_search_that_goes_on_measures_nothing_twice(tm
         calls.append(words)
         return pipeline.quantize(*words)
 
-    monkeypatch.setattr(front, "quantize", counted)
+    monkeypatch.setattr(measuring, "quantize", counted)
     explore("digits", tmp_path / "out", QUICK, replace(FEW, whole=True), resume=True)
     assert len(calls) == 1
     assert (tmp_path / "out" / "front.json").read_text() == whole
@@ -213,15 +214,15 @@ def test_a_search_goes_on_only_with_the_same_images_and_labels(max_drop, tmp_pat
             search(pixels, labels)
 
 
-def test_an_accuracy_of_other_images_is_measured_again(tmp_path, design):
-    point, told = Point("p", design), Told()
-    assert front.read_back(tmp_path, point, 50, told) is point
-    (tmp_path / "summary.json").write_text(
-        '{"accuracy_float": 90.0, "accuracy_quantized": 89.0, "images_evaluated": 50}'
-    )
-    assert front.read_back(tmp_path, point, 50, told).drop == 1.0
+def test_an_accuracy_of_other_images_is_measured_again(tmp_path):
+    told = Told()
+    path = tmp_path / "p"
+    assert measuring.read_back(path, 50, told) is None
+    path.mkdir()
+    (path / "summary.json").write_text('{"accuracy_float": 90.0, "accuracy_quantized": 89.0, "images_evaluated": 50}')
+    assert measuring.read_back(path, 50, told) == Accuracy(90.0, 89.0)
     assert told.notes == []
-    assert front.read_back(tmp_path, point, 51, told) is point
+    assert measuring.read_back(path, 51, told) is None
     assert told.notes == ["p is measured again: its summary.json tells no accuracy on 51 images"]
 
 
@@ -235,19 +236,19 @@ def test_an_accuracy_of_other_images_is_measured_again(tmp_path, design):
         ),
     ],
 )
-def test_a_damaged_summary_is_no_accuracy(text, tmp_path, design):
-    point, told = Point("p", design), Told()
+def test_a_damaged_summary_is_no_accuracy(text, tmp_path):
+    told = Told()
     (tmp_path / "summary.json").write_text(text)
-    assert front.read_back(tmp_path, point, 50, told) is point
-    assert told.notes == ["p is measured again: its summary.json tells no accuracy on 50 images"]
+    assert measuring.read_back(tmp_path, 50, told) is None
+    assert told.notes == [f"{tmp_path.name} is measured again: its summary.json tells no accuracy on 50 images"]
 
 
-@pytest.mark.parametrize("name", [front.FRONT, front.POINTS])
+@pytest.mark.parametrize("name", [FRONT, POINTS])
 def test_a_run_leaves_a_folder_with_a_front_alone(make, tmp_path, name):
     with RunFolder.begin(tmp_path / "out", {}, resume=False):  # as `explore` does
         measure(make([9, 8], max_drop=0.3), tmp_path / "out", measured_as(89.0, 89.7))
-    (tmp_path / "out" / front.POINTS / "p0").mkdir(parents=True)
-    other = {front.FRONT: front.POINTS, front.POINTS: front.FRONT}[name]
+    (tmp_path / "out" / POINTS / "p0").mkdir(parents=True)
+    other = {FRONT: POINTS, POINTS: FRONT}[name]
     (tmp_path / "out" / other).rename(tmp_path / other)
     before = {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")}
     with pytest.raises(UsageError, match=f"out holds {name} of an `ilmpq search`: choose a new folder with --out"):
@@ -257,8 +258,8 @@ def test_a_run_leaves_a_folder_with_a_front_alone(make, tmp_path, name):
 
 def test_the_folder_must_not_hold_what_is_read(tmp_path):
     (tmp_path / "data.npz").write_bytes(b"")
-    with pytest.raises(UsageError, match="holds data.npz, which this search reads"):
-        front._check_folder(tmp_path, [tmp_path / "data.npz"])
+    with pytest.raises(UsageError, match="holds data.npz, which is read here"):
+        measuring._check_folder(tmp_path, [tmp_path / "data.npz"])
 
 
 @pytest.mark.parametrize(
