@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .device import Part
 from .errors import DoesNotFit, ModelError, UsageError
@@ -23,8 +23,11 @@ from .runfolder import SUMMARY, RunFolder
 from .schemes import scheme_named
 from .search import Found, Goal, fastest, rows_of
 from .space import Rules, Space, space
-from .strict import percent, whole
+from .strict import percent, real, whole
 from .workload import Shapes, shapes_of
+
+if TYPE_CHECKING:
+    from .measuring import Accuracy
 
 ROW_BYTES = 9  # of a row's scheme, multiplier and bias
 BASELINES = ("fixed8_dsp", "fixed4_dsp1_ends8", "fixed4_dsp4_ends8", "fixed4_fair")
@@ -81,6 +84,10 @@ class Row:
     design: Design
     found: Found
     accuracy: float | None = None
+    kl: float | None = None
+
+    def with_accuracy(self, found: Accuracy) -> Row:
+        return replace(self, accuracy=found.after, kl=found.kl)
 
     @property
     def act_bits(self) -> int:
@@ -128,6 +135,7 @@ class Row:
             "average_weight_bits": round(bits, 3),
             "parameters_bytes": size,
             "accuracy": self.accuracy,
+            "kl_to_float": self.kl,
             "resources_from": "model",
             "cycles_from": "model",
             "config": config.to_dict(),
@@ -225,13 +233,14 @@ class RunAccuracy:
     ratio: str | None
     act_bits: int | str
     accuracy: float | None
+    kl: float | None = None
     accuracy_float: float | None = None
     images: int | None = None  # labelled ones that it was measured on
 
     def with_accuracy(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row, with the run's accuracy if it has the run's ratio, in every layer, and bits."""
         same = (row["ratio"], row["ends"], row["act_bits"]) == (self.ratio, None, self.act_bits)
-        return row | {"accuracy": self.accuracy} if same else row
+        return row | {"accuracy": self.accuracy, "kl_to_float": self.kl} if same else row
 
     def why_nowhere(self, rows: Sequence[Mapping[str, Any]]) -> str | None:
         """Why the accuracy stands in none of the rows, if it does not."""
@@ -256,7 +265,9 @@ def of_run(path: Path) -> RunAccuracy | None:
             None if told.get(key) is None else percent(told[key], key)
             for key in ("accuracy_float", "accuracy_quantized")
         )
+        kl = None if told.get("kl_to_float") is None else real(told["kl_to_float"], "kl_to_float")
         images = whole(told.get("images_evaluated", 0), "images_evaluated")
     except ValueError as error:
         raise ModelError(f"{path / SUMMARY} is damaged: {error}; make the run again") from None
-    return RunAccuracy(path.resolve().name, shapes, told.get("ratio"), told.get("act_bits", 4), after, before, images)
+    own = told.get("ratio"), told.get("act_bits", 4)
+    return RunAccuracy(path.resolve().name, shapes, *own, accuracy=after, kl=kl, accuracy_float=before, images=images)

@@ -24,15 +24,16 @@ from .pipeline import quantize
 from .reporter import Reporter
 from .results import full_path
 from .runfolder import CONFIG, POINTS, SUMMARY, RunFolder
-from .strict import percent
+from .strict import percent, real
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Percent of the labelled images that the float and the quantized network know."""
+    """Percent of the labelled images that the float and the quantized network know, and how far the latter is, in nats."""
 
     before: float
     after: float
+    kl: float
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Measuring:
         found = quantize(self.source, path, own, begun, reporter).evaluation
         if found.accuracy_float is None or found.accuracy_quantized is None:
             raise InvariantError("labelled images give an accuracy")
-        return Accuracy(found.accuracy_float, found.accuracy_quantized)
+        return Accuracy(found.accuracy_float, found.accuracy_quantized, found.kl_to_float)
 
 
 def _check_folder(folder: Path, inputs: Iterable[Path]) -> None:
@@ -139,7 +140,7 @@ def read_back(path: Path, images: int, reporter: Reporter) -> Accuracy | None:
         told = RunFolder.open(path).summary()
         before, after = (percent(told.get(key), key) for key in ("accuracy_float", "accuracy_quantized"))
         if told.get("images_evaluated") == images:
-            return Accuracy(before, after)
+            return Accuracy(before, after, real(told.get("kl_to_float"), "kl_to_float"))
     except (IlmpqError, ValueError):
         pass
     reporter.note(f"{path.name} is measured again: its {SUMMARY} tells no accuracy on {images} images")

@@ -57,7 +57,7 @@ def measure_rows(rows: Sequence[Row], measuring: Measuring, reporter: Reporter) 
             reporter.note(f"{name}: {accuracy.after:.2f} % ({accuracy.after - accuracy.before:+.2f})")
         found[mix] = accuracy
         bar.next()
-    return [replace(row, accuracy=found[Mix.of(row)].after) for row in rows], next(iter(found.values())).before
+    return [row.with_accuracy(found[Mix.of(row)]) for row in rows], next(iter(found.values())).before
 
 
 def _options(mix: Mix, row: Row, name: str, measuring: Measuring) -> Options:

@@ -2,6 +2,7 @@
 
     python scripts/tables.py              # search everything, then write docs/comparison.json and the tables
     python scripts/tables.py --page-only  # the tables again, out of docs/comparison.json
+    python scripts/tables.py --page-only --accuracies FILE  # with what `ilmpq compare MODEL --val DATA --json` printed
 
 Every row is the best design that `ilmpq.compare` finds for its restrictions; `ilmpq compare` prints the same rows.
 """
@@ -13,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from synthesise import ROOT, replace_part, write_record
@@ -31,6 +33,7 @@ NETWORKS = (MAIN, "resnet50", "resnet152", "vgg16", "mobilenet_v2", "cifar_resne
 ALL_BITS = (4, 5, 8)  # of the main network; others have the first
 BATCH = 4  # of the main network, beside 1
 FEW = ("fixed8_dsp", "fixed4_dsp1_ends8", "fixed4_dsp4_ends8", "fixed4_fair", "mixed", "mixed_pot3")
+MEASURED = ("fixed8_dsp", "fixed4_dsp1_ends8", "fixed4_fair", "pot4", "mixed", "mixed_pot3")
 # As quoted by the papers (docs: grade P read in the paper, A abstract only, R recalled): work, conditions, chip, frames/s, GOP/s, top-1 %.
 PUBLISHED = (
     ("ILMPQ", "PoT4:Fixed4:Fixed8 60:35:5, A4, trained; 57 % LUT, 100 % DSP", "xc7z020", "24.6", "89.0", "70.73", "R"),
@@ -46,6 +49,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page-only", action="store_true", help="write the tables out of the record")
     parser.add_argument("--only", default="", help="search only networks with this in the name; the others stay")
+    parser.add_argument("--accuracies", type=Path, help="what `ilmpq compare --val --json` printed")
     args = parser.parse_args()
     record: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {"networks": {}}
     if not args.page_only:
@@ -60,12 +64,16 @@ def main() -> int:
             print(
                 f"{name}: {len(ordered[name])} rows ({time.monotonic() - started:.0f} s)", file=sys.stderr, flush=True
             )
+    if args.accuracies is not None:
+        record["accuracies"] = measured(json.loads(args.accuracies.read_text()))
+        write_record(RECORD, record)
     every = [row for found in record["networks"].values() for row in found]
     rows = [row for row in every if row["batch"] == 1]
     replace_part("fair", fair(rows), PAGE)
     replace_part("designs", designs(rows), PAGE)
     replace_part("batches", batches(every), PAGE)
     replace_part("networks", networks(rows), PAGE)
+    replace_part("accuracies", accuracies(record["accuracies"]), PAGE)
     replace_part("published", published(rows), PAGE)
     replace_part("model errors", errors(record["resource_model"]), PAGE)
     return 0
@@ -167,6 +175,31 @@ def networks(rows: Sequence[Mapping[str, Any]]) -> str:
             figures = [f"{own[d]['frames_per_s']:,.1f}" if d in own else "–" for d in FEW]
             ratio = short_ratio(own[FEW[-1]]["ratio"]) if FEW[-1] in own else "–"
             lines.append(f"| {name} | {device} | {' | '.join(figures)} | {ratio} |")
+    return "\n".join(lines)
+
+
+def measured(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a comparison with accuracies."""
+    kept = ("network", "device", "design", "ratio", "ends", "act_bits", "average_weight_bits", "accuracy")
+    rows = [{key: row[key] for key in (*kept, "kl_to_float", "frames_per_s")} for row in found["rows"]]
+    return {"images": found["images"], "accuracy_float": found["accuracy_float"], "rows": rows}
+
+
+def accuracies(found: Mapping[str, Any]) -> str:
+    """Accuracy beside speed."""
+    lines = [
+        "| chip | design | ratio | weight bits | top-1 % | to float | KL, nats | frames/s |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for r in found["rows"]:
+        if r["design"] not in MEASURED:
+            continue
+        ratio = short_ratio(r["ratio"]) + (f", ends {r['ends']}" if r["ends"] else "")
+        drop = f"{r['accuracy'] - found['accuracy_float']:+.2f}"
+        figures = [f"{r['average_weight_bits']:.2f}", f"{r['accuracy']:.2f}", drop, f"{r['kl_to_float']:.4f}"]
+        lines.append(
+            f"| {r['device']} | `{r['design']}` | {ratio} | {' | '.join(figures)} | {r['frames_per_s']:,.0f} |"
+        )
     return "\n".join(lines)
 
 

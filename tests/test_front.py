@@ -71,7 +71,7 @@ def measured_as(*accuracies, calls=None):
         accuracy = accuracies[int(point.name[1:])]
         if accuracy is None:
             raise KeyboardInterrupt
-        return Accuracy(90.0, accuracy)
+        return Accuracy(90.0, accuracy, 0.1)
 
     return measure
 
@@ -219,8 +219,9 @@ def test_an_accuracy_of_other_images_is_measured_again(tmp_path):
     path = tmp_path / "p"
     assert measuring.read_back(path, 50, told) is None
     path.mkdir()
-    (path / "summary.json").write_text('{"accuracy_float": 90.0, "accuracy_quantized": 89.0, "images_evaluated": 50}')
-    assert measuring.read_back(path, 50, told) == Accuracy(90.0, 89.0)
+    told_there = {"accuracy_float": 90.0, "accuracy_quantized": 89.0, "kl_to_float": 0.1, "images_evaluated": 50}
+    (path / "summary.json").write_text(json.dumps(told_there))
+    assert measuring.read_back(path, 50, told) == Accuracy(90.0, 89.0, 0.1)
     assert told.notes == []
     assert measuring.read_back(path, 51, told) is None
     assert told.notes == ["p is measured again: its summary.json tells no accuracy on 51 images"]
@@ -231,7 +232,7 @@ def test_an_accuracy_of_other_images_is_measured_again(tmp_path):
     [
         *("", "{", "[]", '{"images_evaluated": 50}'),
         *(
-            f'{{"accuracy_float": 90.0, "accuracy_quantized": {value}, "images_evaluated": 50}}'
+            f'{{"accuracy_float": 90.0, "accuracy_quantized": {value}, "kl_to_float": 0.1, "images_evaluated": 50}}'
             for value in ("NaN", "-Infinity", "1e30", "-0.5", "100.5", "null", '"89.0"', "[]")
         ),
     ],

@@ -51,6 +51,7 @@ def test_designs_of_one_mix_share_an_accuracy_that_a_run_folder_proves(rows, mea
         first = next(r for r in rows if Mix.of(r) == Mix.of(row))
         told = RunFolder.open(folder.path(Mix.of(row).name(first))).summary()
         assert (told["accuracy_quantized"], told["accuracy_float"]) == (row.accuracy, before)
+        assert told["kl_to_float"] == row.kl
         assert (told["images_evaluated"], told["act_bits"]) == (500, 4)
 
 
