@@ -60,7 +60,7 @@ LAYERS = (
     {"backends", "verify"},
     {"pipeline", "console", "inspection", "doctor", "compare", "plot", "points", "front"},
     {"arguments"},
-    {"commands_search"},
+    {"commands_compare", "commands_search"},
     {"commands"},
     {"cli"},
 )
@@ -72,7 +72,7 @@ HOMES = {
     "finn": set(),
     "pynq": set(),
     "accel": {"commands"},  # lazily: the simulated engines
-    "typer": {"commands", "commands_search", "arguments"},
+    "typer": {"commands", "commands_compare", "commands_search", "arguments"},
     "matplotlib": {"plot"},
     "sklearn": {"assign", "data"},
 }
