@@ -58,7 +58,7 @@ LAYERS = (
     {"rowsfile", "runfolder", "tune", "canonical", "zoo", "load", "preprocess", "data", "synthesize", "demo"},
     {"job", "plan", "results", "export_graph", "export"},
     {"backends", "verify"},
-    {"pipeline", "console", "inspection", "doctor", "compare", "plot", "points", "front"},
+    {"pipeline", "console", "inspection", "doctor", "compare", "plot", "points", "measuring", "front", "rivals"},
     {"arguments"},
     {"commands_compare", "commands_search"},
     {"commands"},
