@@ -66,10 +66,11 @@ class RunFolder:
         return run
 
     def verify_alone(self) -> RunFolder:
-        """That no search with accuracy keeps its points here: a run would come between it and its `--resume`."""
+        """That no search or comparison keeps its points here: a run would come between it and its `--resume`."""
         found = [name for name in (FRONT, POINTS) if path_kind(self.path / name) is not PathKind.ABSENT]
         if found:
-            raise UsageError(f"{self.path} holds {found[0]} of an `ilmpq search`: choose a new folder with --out")
+            whose = "an `ilmpq search` or `ilmpq compare`"
+            raise UsageError(f"{self.path} holds {found[0]} of {whose}: choose a new folder with --out")
         return self
 
     def __enter__(self) -> RunFolder:

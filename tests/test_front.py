@@ -252,7 +252,9 @@ def test_a_run_leaves_a_folder_with_a_front_alone(make, tmp_path, name):
     other = {FRONT: POINTS, POINTS: FRONT}[name]
     (tmp_path / "out" / other).rename(tmp_path / other)
     before = {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")}
-    with pytest.raises(UsageError, match=f"out holds {name} of an `ilmpq search`: choose a new folder with --out"):
+    with pytest.raises(
+        UsageError, match=f"out holds {name} of an `ilmpq search` or `ilmpq compare`: choose a new folder with --out"
+    ):
         pipeline.quantize("digits", tmp_path / "out", QUICK)
     assert {p: p.is_file() and p.read_bytes() for p in (tmp_path / "out").rglob("*")} == before
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from test_cli import run_main
@@ -28,7 +29,9 @@ FEW = [d for d in DESIGNS if d.name in ("fixed4_dsp1", "fixed4_dsp1_ends8", "fix
 
 @pytest.fixture(scope="module")
 def rows():
-    return compare({"digits": shapes_of(digits_graph())}, [PARTS["xc7z020"]], designs=FEW)
+    shapes = {"digits": shapes_of(digits_graph())}
+    found = compare(shapes, [PARTS["xc7z020"]], designs=FEW)
+    return found + compare(shapes, [PARTS["xc7z020"]], (6,), [d for d in FEW if d.name == "fixed4_fair"])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_designs_of_one_mix_share_an_accuracy_that_a_run_folder_proves(rows, mea
     assert [row.design for row in found] == [row.design for row in rows]
     assert len({row.accuracy for row in found}) > 1
     named = {Mix.of(row).name(row) for row in rows}
-    assert len(named) == 3 == len({Mix.of(row) for row in rows})
+    assert len(named) == 4 == len({Mix.of(row) for row in rows})
     assert {path.name for path in (folder.folder / "points").iterdir()} == {
         Mix.of(row).name(next(r for r in rows if Mix.of(r) == Mix.of(row))) for row in rows
     }
@@ -52,7 +55,8 @@ def test_designs_of_one_mix_share_an_accuracy_that_a_run_folder_proves(rows, mea
         told = RunFolder.open(folder.path(Mix.of(row).name(first))).summary()
         assert (told["accuracy_quantized"], told["accuracy_float"]) == (row.accuracy, before)
         assert told["kl_to_float"] == row.kl
-        assert (told["images_evaluated"], told["act_bits"]) == (500, 4)
+        assert (told["images_evaluated"], told["act_bits"]) == (500, row.act_bits)
+    assert {row.act_bits for row in found} == {4, 6}
 
 
 def test_every_row_of_what_is_measured_has_the_designs_scheme(rows, measured):
@@ -83,6 +87,68 @@ def test_what_is_measured_is_not_measured_twice(rows, measured, monkeypatch):
         folder.begin({"act_bits": [5]}, (), True, Silent()),
     ):
         pass
+
+
+def test_names_tell_mixes_apart(rows):
+    """Of the same arrays in other numbers, and at other widths."""
+    assert {Mix.of(row).name(row) for row in rows if row.design.name == "fixed4_fair"} == {"fix4_act4", "fix4_act6"}
+    (mixed,) = (row for row in rows if row.design.name == "mixed")
+    counts = mixed.found.config.geometry.schemes()
+    assert Mix.of(mixed).name(mixed) == "_".join([f"{s.name}-{n}" for s, n in counts.items()] + ["act4"])
+
+
+def test_a_new_measurement_deletes_what_an_earlier_one_left(tmp_path):
+    found = Measuring.open("digits", tmp_path / "out", QUICK)
+    left = [found.path("old"), found.folder / ASSIGNMENTS]
+
+    def begin(resume):
+        with found.begin({}, (ASSIGNMENTS,), resume, Silent()):
+            return [path.exists() for path in left]
+
+    begin(False)
+    for path in left:
+        path.mkdir(parents=True)
+    assert begin(True) == [True, True]
+    assert begin(False) == [False, False]
+
+
+def test_a_quantization_that_was_stopped_is_finished_and_another_begun_anew(tmp_path, monkeypatch):
+    found = Measuring.open("digits", tmp_path / "out", QUICK)
+    calls = []
+
+    def stopped(source, path, own, resume, reporter):
+        calls.append(resume)
+        with RunFolder.begin(path, {}, resume):
+            (path / "stray").mkdir(exist_ok=True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(measuring, "quantize", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            found.measure("p", QUICK, Silent())
+    assert calls == [False, True]
+    shutil.rmtree(found.path("p") / ".partial")
+    with pytest.raises(KeyboardInterrupt):
+        found.measure("p", QUICK, Silent())
+    assert calls == [False, True, False]
+
+
+def test_what_is_asked_of_the_command_reaches_the_measurement(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    @contextmanager
+    def begun(found, words, made, resume, reporter):
+        asked.append((found.folder.name, found.options.seed, found.options.calib_images, words, tuple(made), resume))
+        yield
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Measuring, "begin", begun)
+    monkeypatch.setattr("ilmpq.rivals.measure_rows", lambda rows, found, reporter: (rows, 99.0))
+    words = ["--val", "digits", "--calib-images", "16", "--device", "xc7z020", "--act-bits", "5", "--batch", "2"]
+    assert run_main(monkeypatch, "compare", "digits", *words, "--seed", "3", "--json") == 0
+    told = {"device": ["xc7z020"], "act_bits": [5], "batch": 2}
+    assert asked == [("digits-compare", 3, 16, told, (ASSIGNMENTS,), False)]
+    assert json.loads(capsys.readouterr().out)["images"] == 500  # all of them, where no number is given
 
 
 def test_the_command_puts_accuracies_into_every_row_and_goes_on(tmp_path, monkeypatch, capsys):
@@ -147,12 +213,19 @@ def test_a_run_whose_mix_no_design_has_is_told_of(measured, tmp_path, monkeypatc
     assert accuracies["fixed4_fair"] == RunFolder.open(uniform).summary()["accuracy_quantized"]
 
 
-@pytest.mark.parametrize("value", ["NaN", '"91"', "-1", "101", "[]", "true"])
-def test_a_run_with_a_damaged_accuracy_is_refused(value, measured, tmp_path):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("accuracy_quantized", value) for value in ("NaN", '"91"', "-1", "101", "[]", "true")),
+        ("images_evaluated", '"many"'),
+        ("images_evaluated", "1.5"),
+    ],
+)
+def test_a_run_with_a_damaged_accuracy_is_refused(key, value, measured, tmp_path):
     shutil.copytree(measured[0].path("fix4_act4"), tmp_path, dirs_exist_ok=True)
     summary = tmp_path / "summary.json"
     told = json.loads(summary.read_text())
     assert isinstance(of_run(tmp_path), RunAccuracy)
-    summary.write_text(json.dumps(told | {"accuracy_quantized": "X"}).replace('"X"', value))
-    with pytest.raises(ModelError, match=r"summary.json is damaged: accuracy_quantized must be"):
+    summary.write_text(json.dumps(told | {key: "X"}).replace('"X"', value))
+    with pytest.raises(ModelError, match=rf"summary.json is damaged: {key} must be"):
         of_run(tmp_path)
