@@ -259,13 +259,15 @@ def export(
 ) -> None:
     """Write the quantized network as an ONNX file for other tools."""
     from .export import Format, describe, export_bytes, file_name
-    from .files import write_atomically
+    from .files import check_target, write_atomically
     from .options import choice
     from .runfolder import EXPORTS, RunFolder
 
     chosen = choice(Format, "--format", form)
-    program = RunFolder.open(run).program()
+    folder = RunFolder.open(run)
     path = run / EXPORTS / file_name(chosen) if out is None else out
+    check_target(path, reads=folder.results())
+    program = folder.program()
     data = export_bytes(program, chosen)
     write_atomically(path, data)
     if as_json:

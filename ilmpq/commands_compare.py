@@ -79,14 +79,18 @@ def compare(
     from .device import PARTS, part_named
     from .files import check_target
     from .options import Effort, Options, choice
+    from .runfolder import RunFolder
 
     parts = [part_named(name) for name in dict.fromkeys(device or PARTS)]
     bits = list(dict.fromkeys(width_of(part) for part in act_bits.split(",")))
     if not 1 <= batch <= MOST_BATCH:
         raise UsageError(f"--batch must be from 1 to {MOST_BATCH}, not {batch}")
+    reads = [Path(name) for name in (model, val, calib) if name is not None] + [*RunFolder(Path(model)).results()]
     for option, path in (("--csv", csv), ("--png", png)):
         if path is not None:
-            check_target(path, option)
+            check_target(path, option, reads)
+    if csv is not None and png is not None and csv.resolve() == png.resolve():
+        raise UsageError(f"--csv and --png must be two files, not {csv} for both")
     run = of_run(Path(model))
     of_measuring = {
         "--val": val,

@@ -189,7 +189,7 @@ def _search(
     from .search import Found, Goal, fastest
     from .space import Rules
 
-    check_target(out)
+    check_target(out, reads=[Path(model) for model in models])
     rules = Rules.parse(schemes, act_bits)
     networks = {name: shapes for model in models for name, shapes in [shapes_named(model, arch, input_shape)]}
     if len(networks) < len(models):

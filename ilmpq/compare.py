@@ -128,7 +128,7 @@ class Row:
             "mac_per_cycle": config.geometry.macs_per_cycle,
             "lanes_busy": round(frame.busy(convolutions_only=True), 4),
             "cycles": round(frame.cycles),
-            "latency_ms": round(1e3 * seconds, 4),
+            "latency_ms": round(1e3 * seconds, 6),
             "batch": images,
             "frames_per_s": round(images / seconds, 2),
             "gops": round(2e-9 * images * sum(self.shapes.macs.values()) / seconds, 2),

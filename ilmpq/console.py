@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -238,7 +241,7 @@ def front_table(front: Mapping[str, Any]) -> Table:
                 p["arrays"],
                 f"{p['tk']} × {p['tp']}",
                 str(p["act_bits"]),
-                short_ratio(p["ratio"]),
+                short_ratio(p["ratio"]).replace(",", ", "),  # where a narrow terminal may break it
                 f"{p['frames_per_s']:,.1f}",
                 f"{p['accuracy']:.2f}",
                 f"{p['drop']:.2f}",
@@ -262,44 +265,76 @@ def front_lines(front: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+@dataclass(frozen=True)
+class Fitted:
+    """One table where the terminal is wide enough for it, or else several below each other."""
+
+    whole: Table
+    parts: Sequence[Table]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wanted = Measurement.get(console, options.update_width(sys.maxsize), self.whole).maximum
+        if wanted <= options.max_width:
+            yield self.whole
+            return
+        for number, part in enumerate(self.parts):
+            yield from ("", part) if number else (part,)
+
+
+SPEEDUPS = {
+    "fixed8_dsp": "over\nFixed8",
+    "fixed4_dsp1_ends8": "papers'\nbase",
+    "fixed4_dsp4_ends8": "same,\npacked",
+    "fixed4_fair": "fair\nFixed4",
+}
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
     """Designs for one network on one chip."""
     first = rows[0]
     title = f"{first['network']} on {first['device']} at {first['clock_mhz']:g} MHz (assumed), {first['act_bits']}-bit activations"
     title += f", batch {first['batch']}" if first["batch"] > 1 else ""
-    table = Table(title=printable(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    table.add_column("design")
-    table.add_column("arrays, tk × tp")
-    for name in ("LUT", "DSP", "BRAM", "MAC/cycle", "busy %", "ms", "frames/s", "GOP/s", "bits", "MB", "top-1 %"):
-        table.add_column(name, justify="right")
-    for name in SPEEDUPS.values():
-        table.add_column(name, justify="right")
-    for r in rows:
-        table.add_row(
-            r["design"],
-            f"{r['arrays']}; {r['tk']} × {r['tp']}",
-            f"{r['lut']:,}",
-            str(r["dsp"]),
-            f"{r['bram36']:g}",
-            f"{r['mac_per_cycle']:,}",
-            f"{100 * r['lanes_busy']:.1f}",
-            f"{r['latency_ms']:.2f}",
-            f"{r['frames_per_s']:.1f}",
-            f"{r['gops']:.1f}",
-            f"{r['average_weight_bits']:.2f}",
-            f"{r['parameters_bytes'] / 1e6:.2f}",
-            "–" if r["accuracy"] is None else f"{r['accuracy']:.2f}",
-            *(f"{r['speedup'][b]:.2f}×" if b in r["speedup"] else "–" for b in SPEEDUPS),
+    arrays = {"arrays; tk × tp": [f"{r['arrays']}; {r['tk']} × {r['tp']}" for r in rows]}
+    costs = {
+        "LUT": [f"{r['lut']:,}" for r in rows],
+        "DSP": [str(r["dsp"]) for r in rows],
+        "BRAM": [f"{r['bram36']:g}" for r in rows],
+        "MAC/cycle": [f"{r['mac_per_cycle']:,}" for r in rows],
+        "busy %": [f"{100 * r['lanes_busy']:.1f}" for r in rows],
+        "GOP/s": [f"{r['gops']:,.1f}" for r in rows],
+        "bits": [f"{r['average_weight_bits']:.2f}" for r in rows],
+        "MB": [_three_digits(r["parameters_bytes"] / 1e6) for r in rows],
+    }
+    speed = {
+        "ms": [_three_digits(r["latency_ms"]) for r in rows],
+        "frames/s": [f"{r['frames_per_s']:,.1f}" for r in rows],
+        "top-1 %": ["–" if r["accuracy"] is None else f"{r['accuracy']:.2f}" for r in rows],
+    }
+    for baseline, name in SPEEDUPS.items():
+        speed[name] = [f"{r['speedup'][baseline]:.2f}×" if baseline in r["speedup"] else "–" for r in rows]
+
+    def table(columns: Mapping[str, Sequence[str]], title: str = "") -> Table:
+        found = Table(
+            title=printable(title) or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
         )
-    return table
+        found.add_column("design", vertical="bottom")
+        for name in columns:
+            found.add_column(
+                name, justify="left" if columns is arrays or name in arrays else "right", vertical="bottom"
+            )
+        for design, *cells in zip((r["design"] for r in rows), *columns.values(), strict=True):
+            found.add_row(design, *cells)
+        return found
+
+    return Fitted(table(arrays | costs | speed, title), [table(speed, title), table(costs), table(arrays)])
 
 
-SPEEDUPS = {
-    "fixed8_dsp": "over Fixed8",
-    "fixed4_dsp1_ends8": "papers' base",
-    "fixed4_dsp4_ends8": "same, packed",
-    "fixed4_fair": "fair Fixed4",
-}
+def _three_digits(value: float) -> str:
+    """
+    >>> _three_digits(0.02357), _three_digits(11.7034)
+    ('0.0236', '11.70')
+    """
+    return f"{value:.2f}" if value >= 1 else f"{value:#.3g}"
 
 
 def fair_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

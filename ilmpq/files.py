@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -58,9 +58,14 @@ def require_own(folder: Path, is_ours: Callable[[Path], bool]) -> None:
             raise UsageError(f"{folder} holds other files: choose a new folder with --out")
 
 
-def check_target(path: Path, option: str = "--out") -> None:
-    """That a file can be written there, found out before any work; what is no regular file is never replaced."""
+def check_target(path: Path, option: str = "--out", reads: Iterable[Path] = ()) -> None:
+    """That a file can be written there, found out before any work.
+
+    What is no regular file is never replaced, nor one of those that the command reads.
+    """
     kind = path_kind(path)
+    if kind is PathKind.FILE and any(path_kind(r) is PathKind.FILE and path.samefile(r) for r in reads):
+        raise NotWritable(path, "it is read here", option)
     if kind in (PathKind.FOLDER, PathKind.OTHER):
         raise NotWritable(path, f"it is {kind.value}", option)
     above = next(folder for folder in path.absolute().parents if path_kind(folder) is not PathKind.ABSENT)

@@ -105,6 +105,10 @@ class RunFolder:
             raise UsageError(f"{path} is not a finished RUN folder: it has no {SUMMARY}{hint}")
         return run
 
+    def results(self) -> tuple[Path, ...]:
+        """The files that a run leaves."""
+        return tuple(self.path / name for name in _RESULTS)
+
     @property
     def _partial(self) -> Path:
         return self.path / _PARTIAL

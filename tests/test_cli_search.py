@@ -76,6 +76,7 @@ BAD = [
     (["search", "text.pt", "--device", "xc7z020"], 3, "text.pt"),
     (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "pipe"], 2, "choose another place with --out"),
     (["search", "cifar_resnet8", "--device", "xc7z020", "--out", "text.pt/x"], 2, "text.pt is a file; choose"),
+    (["search", "text.pt", "--device", "xc7z020", "--out", "text.pt"], 2, "text.pt cannot be written: it is read here"),
     (["search", "vgg11", "--device", "xc7z020", "--input-shape", "3,x,3"], 2, "--input-shape"),
     (["compare", "cifar_resnet8", "--device", "zynq"], 2, "device must be one of"),
     (

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from rich.console import Console
 
 from ilmpq.canonical import canonical
 from ilmpq.compare import (
@@ -21,6 +22,7 @@ from ilmpq.compare import (
     weights,
     write_csv,
 )
+from ilmpq.console import comparison_table
 from ilmpq.design import EngineConfig
 from ilmpq.device import PARTS
 from ilmpq.errors import DoesNotFit
@@ -173,6 +175,31 @@ def test_files_are_written(tmp_path):
         assert {b: float(line[f"speedup_over_{b}"]) for b in BASELINES} == row["speedup"]
     draw_comparison(tmp_path / "rows.png", found)
     assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize("width", [80, 300])
+def test_every_figure_is_readable_in_any_terminal(width):
+    """None cut short, none broken over lines, each beside its design's name."""
+    found = speedups([replace(row, accuracy=91.25).to_dict() for row in rows()])
+    console = Console(width=width, highlight=False)
+    with console.capture() as captured:
+        console.print(comparison_table(found))
+    lines = captured.get().splitlines()
+    assert "…" not in captured.get()
+    for row in found:
+        (told,) = ["  ".join(line.split("  ", 1)[1] for line in lines if line.split(" ")[0] == row["design"])]
+        cells = [cell.strip() for cell in told.split("  ") if cell.strip()]
+        assert len(cells) == 16
+        assert {
+            f"{row['arrays']}; {row['tk']} × {row['tp']}",
+            f"{row['lut']:,}",
+            str(row["dsp"]),
+            f"{row['bram36']:g}",
+            f"{row['frames_per_s']:,.1f}",
+            f"{100 * row['lanes_busy']:.1f}",
+            "91.25",
+            *(f"{faster:.2f}×" for faster in row["speedup"].values()),
+        } <= set(cells)
 
 
 def test_four_products_take_six_activation_bits_at_most():

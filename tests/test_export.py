@@ -293,6 +293,9 @@ def test_the_command_writes_both_files(tmp_path):
     mine = tmp_path / "mine.onnx"
     assert "standard ONNX" in export("--format", "qdq", "--out", mine).stdout
     assert export("--format", "qdq", "--out", mine, "-q").stdout == f"{mine}\n"
+    own = export("--format", "qdq", "--out", tmp_path / "run" / "program.safetensors").exception
+    assert isinstance(own, UsageError)
+    assert "program.safetensors cannot be written: it is read here; choose another place with --out" in str(own)
     wrong = export("--format", "tflite").exception
     assert isinstance(wrong, UsageError)
     assert "--format must be one of qdq, qonnx, not 'tflite'" in str(wrong)

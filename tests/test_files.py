@@ -46,6 +46,13 @@ def test_a_file_is_no_folder_to_write_in(folder):
         check_target(folder / "file" / "deep" / "x", "--png")
 
 
+@pytest.mark.parametrize("name", ["file", "link to file"])
+def test_what_a_command_reads_is_not_replaced(folder, name):
+    with pytest.raises(UsageError, match=f"{name} cannot be written: it is read here; choose another place with --csv"):
+        check_target(folder / name, "--csv", [folder / "absent", folder, folder / "link to file"])
+    check_target(folder / "new", "--csv", [folder / "new", folder / "file"])
+
+
 def test_a_folder_that_permits_nothing_is_told(folder, monkeypatch):
     monkeypatch.setattr(files.os, "access", lambda path, mode: False)
     with pytest.raises(UsageError, match="x cannot be written: .* does not permit it; choose another place with --csv"):

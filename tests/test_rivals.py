@@ -187,6 +187,7 @@ def test_the_command_puts_accuracies_into_every_row_and_goes_on(tmp_path, monkey
         (["digits", "--val", "digits", "--effort", "more"], "--effort must be one of fast, normal, high"),
         (["digits", "--val", "digits", "--out", "x.json"], "--out must be a folder"),
         (["digits", "--val", "digits", "--threads", "0"], "--threads must be at least 1"),
+        (["digits", "--csv", "x", "--png", "./x"], "--csv and --png must be two files, not x for both"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(words, message, tmp_path, monkeypatch, capsys):
@@ -204,6 +205,9 @@ def test_a_run_whose_mix_no_design_has_is_told_of(measured, tmp_path, monkeypatc
     assert "run has the ratio 60:35:5 and 4 activation bits, which none of these designs has" in told
     assert run_main(monkeypatch, "compare", tmp_path / "run", "--val", "digits") == 2
     assert "--val must not be given with a RUN folder" in capsys.readouterr().err
+    for option, name in (("--csv", "rows.csv"), ("--png", "model.safetensors")):
+        assert run_main(monkeypatch, "compare", tmp_path / "run", option, tmp_path / "run" / name) == 2
+        assert f"it is read here; choose another place with {option}" in " ".join(capsys.readouterr().err.split())
     uniform = folder.path("fix4_act4")
     assert run_main(monkeypatch, "compare", uniform, "--device", "xc7z020", "--json") == 0
     printed = capsys.readouterr()
