@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 HW_TOOLS := verilator yosys iverilog g++
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test hw-tools hw networks nightly bench accuracy clean
+.PHONY: help demo test hw-tools hw networks tables nightly bench accuracy clean
 
 help:
 	@echo "make demo      environment, then quantize the embedded digits network"
 	@echo "make test      environment, hw-tools where it may, then style, types, tests, executed documentation"
 	@echo "make hw-tools  simulators and synthesis for hw/: verilator, yosys, iverilog, g++, ap_int headers"
 	@echo "make hw        synthesise the arrays and the engine: hw/syn/*.json and the tables in docs/hardware.md"
+	@echo "make tables    the comparison of designs: docs/comparison.json and its tables in docs/results.md"
 	@echo "make networks  whole networks on the simulated engines: hw/sim/networks.json and their table"
 	@echo "make nightly   the long form of the random tests: 500 networks, 10^8 accumulations of packed DSPs, random programs on the engines"
 	@echo "make bench     compare with Brevitas' GPTQ on ResNet-18 (installs brevitas)"
@@ -50,6 +51,9 @@ hw: hw-tools
 
 networks: hw-tools
 	$(BIN)/python scripts/simulate.py
+
+tables: hw-tools
+	$(BIN)/python scripts/tables.py --check --rtl xc7z020
 
 nightly: $(STAMP)
 	ILMPQ_NIGHTLY=1 $(BIN)/python -m pytest -q tests/test_integer.py tests/test_lanes.py tests/test_compile.py tests/test_hls_engine.py tests/test_compute_core.py

@@ -6,6 +6,7 @@ rest; hw/boards/README.md lists that.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -640,6 +641,24 @@ def test_the_command_writes_and_refuses(tmp_path: Path, capsys: pytest.CaptureFi
         "clock must be from 1 to 250 MHz, not 0.5: change --clock-mhz",
         "clock must be from 1 to 250 MHz, not nan: change --clock-mhz",
     ]
+
+
+def test_a_design_that_a_search_wrote_is_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    geometry, out = tmp_path / "geometry.json", tmp_path / "out"
+    point = point_for(BOARDS["zc706"])
+    geometry.write_text(json.dumps({"config": point.config.to_dict()}))
+    assert main(["zc706", "--out", str(out), "--geometry", str(geometry)]) == 0
+    assert (out / "ilmpq_engine.v").read_text() == verilog(point.config)
+    other = tmp_path / "other"
+    assert main(["pynq-z2", "--out", str(other), "--geometry", str(geometry)]) == 5
+    assert main(["zc706", "--out", str(other), "--geometry", str(geometry), "--point", "xc7z045-pot4"]) == 2
+    geometry.write_text("{}")
+    assert main(["zc706", "--out", str(other), "--geometry", str(geometry)]) == 2
+    assert not other.exists()
+    larger, both, broken = capsys.readouterr().err.splitlines()
+    assert "does not fit xc7z020: it takes" in larger
+    assert both.startswith("--point and --geometry exclude each other")
+    assert "must be a geometry.json as `ilmpq search` writes it" in broken
 
 
 def test_somebody_elses_folder_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,12 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
     namespace = {}
     for text in blocks(page, "python"):
         exec(compile(text, page.name, "exec"), namespace)
+
+
+def test_the_id_of_a_geometry_follows_from_its_page():
+    page = ROOT / "docs" / "engine.md"
+    (text,) = blocks(page, "json")
+    assert f"has the id {zlib.crc32(text.strip().encode()):#010x}:" in page.read_text()
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from accel.verilated import read_file_list
 from ilmpq.design import EngineConfig
+from ilmpq.designfile import check_fits, load_design
 from ilmpq.device import PARTS, Part, hardware_folder
 from ilmpq.errors import IlmpqError, UsageError
 from ilmpq.files import require_own, write_atomically
@@ -61,6 +62,15 @@ def board_named(name: str) -> Board:
     if found is None:
         raise UsageError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return found
+
+
+def design_for(board: Board, geometry: Path, point: str | None) -> EngineConfig:
+    """The design of a file that `ilmpq search` wrote, which must fit the board's chip."""
+    if point is not None:
+        raise UsageError("--point and --geometry exclude each other: both name an engine")
+    config = load_design(geometry)
+    check_fits(config, PARTS[board.device])
+    return config
 
 
 def point_for(board: Board, name: str | None = None) -> Point:
@@ -173,11 +183,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("board", help=", ".join(BOARDS))
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--point", help="engine of accel/engine/points.py; default: the device's with PoT4")
+    parser.add_argument("--geometry", type=Path, help="instead of a point: the geometry.json of `ilmpq search`")
     parser.add_argument("--clock-mhz", type=float, help="default: what the device is assumed to reach")
     given = parser.parse_args(arguments)
     try:
         board = board_named(given.board)
-        write_folder(given.out, board, point_for(board, given.point).config, given.clock_mhz)
+        config = (
+            point_for(board, given.point).config
+            if given.geometry is None
+            else design_for(board, given.geometry, given.point)
+        )
+        write_folder(given.out, board, config, given.clock_mhz)
     except IlmpqError as error:
         print(error, file=sys.stderr)
         return error.exit_code
